@@ -1,0 +1,109 @@
+"""Probabilistic ensemble: E networks that each predict a Gaussian over the change of the learned entries.
+
+PETS (Chua et al. 2018). The spread within a member is what the world does not repeat (aleatoric), the
+spread between members is what the data do not tell (epistemic). This file is the model as planners use it:
+numpy arrays and a compiled rollout, no torch. `ensemble_training` fits it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mbrl_ros.models import ensemble_kernel
+from mbrl_ros.models.layout import StateLayout
+
+WEIGHTS = ("w_in", "b_in", "w_hidden", "b_hidden", "w_out", "b_out")
+SCALES = ("feature_mean", "feature_std", "target_mean", "target_std")
+BOUNDS = ("log_var_low", "log_var_high")
+
+
+@dataclass(frozen=True)
+class ProbabilisticEnsemble:
+    """A fitted ensemble.
+
+    Attributes:
+        layout: meaning of the state entries.
+        arrays: float32 arrays by name: WEIGHTS (members leading; w_hidden (E, layers - 1, width, width)),
+            SCALES of the normaliser, BOUNDS of the log-variance (ny,).
+    """
+
+    layout: StateLayout
+    arrays: dict[str, np.ndarray]
+
+    name = "probabilistic_ensemble"
+
+    @property
+    def nx(self) -> int:
+        """State entries."""
+        return self.layout.nx
+
+    @property
+    def nu(self) -> int:
+        """Action entries."""
+        return self.layout.nu
+
+    @property
+    def members(self) -> int:
+        """Number of members E."""
+        return len(self.arrays["w_in"])
+
+    def rollout(
+        self, x0: np.ndarray, actions: np.ndarray, rng: np.random.Generator | None, particles: int
+    ) -> np.ndarray:
+        """Sampled futures of every candidate; particle p keeps member p mod E (TS-infinity, Chua et al. 2018).
+
+        Args:
+            x0: start state (nx,) or one a particle (P, nx).
+            actions: candidates (N, H, nu).
+            rng: source of the aleatoric noise; None propagates each member's mean.
+            particles: P.
+
+        Returns:
+            States (P, N, H + 1, nx), float32.
+        """
+        n, horizon, _ = actions.shape
+        ny = len(self.layout.learned)
+        shape = (particles, horizon, ny)
+        noise = np.zeros(shape, np.float32) if rng is None else rng.standard_normal(shape, dtype=np.float32)
+        starts = np.ascontiguousarray(np.broadcast_to(x0, (particles, self.nx)), np.float32)
+        out = np.empty((particles, n, horizon + 1, self.nx), np.float32)
+        a = self.arrays
+        scale = (a["feature_mean"], 1.0 / a["feature_std"], a["target_mean"], a["target_std"])
+        layout = (np.flatnonzero(self.layout.angle_mask), self.layout.derivative_index, self.layout.learned)
+        ensemble_kernel.rollout(
+            starts,
+            np.ascontiguousarray(actions, np.float32),
+            noise,
+            np.arange(particles) % self.members,
+            tuple(a[k] for k in WEIGHTS),
+            scale,
+            tuple(a[k] for k in BOUNDS),
+            layout,
+            np.float32(self.layout.dt),
+            out,
+        )
+        return out
+
+    def predict(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gaussian of each member over the change of the learned entries.
+
+        Args:
+            x: states (B, nx).
+            u: actions (B, nu).
+
+        Returns:
+            Mean and standard deviation, each (E, B, ny), in the units of the state.
+        """
+        a = self.arrays
+        features = self.layout.features(x, u).astype(np.float32)
+        features = np.ascontiguousarray((features - a["feature_mean"]) / a["feature_std"])
+        n, width, ny = len(features), a["w_in"].shape[2], len(self.layout.learned)
+        heads = np.empty((self.members, n, 2 * ny), np.float32)
+        h1, h2 = np.empty((n, width), np.float32), np.empty((n, width), np.float32)
+        for e in range(self.members):
+            ensemble_kernel.forward(features, *(a[k][e] for k in WEIGHTS), h1, h2, heads[e])
+        mean = heads[..., :ny] * a["target_std"] + a["target_mean"]
+        low, high = a["log_var_low"], a["log_var_high"]
+        log_var = high - np.logaddexp(0, high - heads[..., ny:])
+        log_var = low + np.logaddexp(0, log_var - low)
+        return mean, np.exp(0.5 * log_var) * a["target_std"]

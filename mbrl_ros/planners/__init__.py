@@ -1,0 +1,6 @@
+"""Planners by name."""
+
+from mbrl_ros.planners.cem import CEM
+from mbrl_ros.planners.random_shooting import RandomShooting
+
+PLANNERS = {"cem": CEM, "random_shooting": RandomShooting}

@@ -1,0 +1,25 @@
+"""The one place where candidates get their costs."""
+
+import numpy as np
+
+from mbrl_ros.planners.base import Problem
+
+
+def evaluate(problem: Problem, x0: np.ndarray, actions: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    """Cost of every candidate, non-finite ones +inf so that they never win.
+
+    Args:
+        problem: the control problem.
+        x0: start state (nx,).
+        actions: candidates (N, H, nu).
+        rng: source of the dynamics' noise where the problem samples it.
+
+    Returns:
+        Costs (N,), ``risk_p( sum_t l(x_t, u_t) + l_H(x_H) )``.
+    """
+    noise = rng if problem.sample_noise else None
+    states = problem.dynamics.rollout(x0, actions, noise, problem.particles)  # (P, N, H + 1, nx)
+    with np.errstate(over="ignore", invalid="ignore"):
+        running = problem.task.running_cost(states[:, :, :-1], actions[None]).sum(axis=-1)
+        costs = problem.risk(running + problem.task.terminal_cost(states[:, :, -1]))
+    return np.where(np.isfinite(costs), costs, np.inf)

@@ -1,0 +1,82 @@
+"""Swing the pole of a cart-pole up and keep it there, the cart in the middle of its track."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mbrl_ros.config import option, validate
+
+
+@dataclass(frozen=True)
+class CartpoleSwingupConfig:
+    """Weights of the swing-up cost."""
+
+    pole_length: float = option(0.5, "length of the pole", unit="m", low=0.01, high=10.0)
+    width: float = option(
+        0.25,
+        "distance of the tip from its goal at which the cost saturates",
+        unit="m",
+        low=0.01,
+        high=10.0,
+        dynamic=True,
+    )
+    upright_weight: float = option(
+        0.2, "weight of 1 - cos(angle), which points the way from afar", low=0.0, high=100.0, dynamic=True
+    )
+    position_weight: float = option(
+        0.1, "weight of the squared cart position", unit="1/m^2", low=0.0, high=100.0, dynamic=True
+    )
+    velocity_weight: float = option(0.001, "weight of the squared velocities", low=0.0, high=100.0, dynamic=True)
+    track_limit: float = option(2.0, "cart position past which the track's end is felt", unit="m", low=0.0, high=100.0)
+    track_weight: float = option(
+        10.0, "weight of the squared distance past track_limit", unit="1/m^2", low=0.0, high=1e6
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class CartpoleSwingup:
+    """State ``(p, theta, v, omega)``, theta = 0 upright; control: force on the cart in N."""
+
+    config_class = CartpoleSwingupConfig
+    target_angle = np.radians(15.0)  # rad from upright
+    target_position = 0.5  # m from the centre
+
+    def __init__(self, config: CartpoleSwingupConfig) -> None:
+        self.config = config
+
+    def running_cost(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Saturating distance of the tip from upright (PILCO, Deisenroth and Rasmussen 2011) plus small terms.
+
+        Args:
+            x: (..., 4).
+            u: (..., 1), not charged for.
+
+        Returns:
+            (...)
+        """
+        cfg = self.config
+        p, theta, v, omega = x[..., 0], x[..., 1], x[..., 2], x[..., 3]
+        sine, cosine = np.sin(theta), np.cos(theta)
+        tip = (p + cfg.pole_length * sine) ** 2 + cfg.pole_length**2 * (cosine - 1.0) ** 2
+        saturating = 1.0 - np.exp(-0.5 * tip / cfg.width**2)
+        small = (
+            cfg.upright_weight * (1.0 - cosine) + cfg.position_weight * p**2 + cfg.velocity_weight * (v**2 + omega**2)
+        )
+        return saturating + small + self._past_track(p)
+
+    def terminal_cost(self, x: np.ndarray) -> np.ndarray:
+        """The running cost once more: (..., 4) -> (...)."""
+        return self.running_cost(x, np.zeros((1,)))
+
+    def on_target(self, x: np.ndarray) -> np.ndarray:
+        """Whether the pole is within 15 degrees of upright and the cart within 0.5 m of the centre."""
+        deviation = np.abs(np.arctan2(np.sin(x[..., 1]), np.cos(x[..., 1])))
+        return (deviation < self.target_angle) & (np.abs(x[..., 0]) < self.target_position)
+
+    def _past_track(self, p: np.ndarray) -> np.ndarray:
+        """Penalty of the two ends of the track."""
+        limit = self.config.track_limit
+        right, left = (p - limit) * (p.real > limit), (-p - limit) * (-p.real > limit)
+        return self.config.track_weight * (right**2 + left**2)
