@@ -1,101 +1,264 @@
-"""Fits a ProbabilisticEnsemble by maximum likelihood, all members in one batched torch computation."""
+"""Fits a ProbabilisticEnsemble by maximum likelihood, all members in one batched torch computation.
 
-from dataclasses import dataclass, field
+PETS (Chua et al. 2018) with the beta-weighted likelihood of Seitzer et al. (2022, arXiv 2203.09168). Members
+see the same data and differ by their first weights and their minibatches.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.functional import silu, softplus
 
+from mbrl_ros.config import option, validate
+from mbrl_ros.errors import MbrlError
 from mbrl_ros.models.layout import StateLayout
-from mbrl_ros.models.probabilistic_ensemble import WEIGHTS, ProbabilisticEnsemble
+from mbrl_ros.models.probabilistic_ensemble import BOUNDS, SCALES, WEIGHTS, ProbabilisticEnsemble
 from mbrl_ros.types import Transitions
+
+SMALLEST_STD = 1e-3  # of inputs and targets: constant entries must not be divided by zero
+LOG_VAR_LOW, LOG_VAR_HIGH = -9.0, 0.5  # soft bounds of the log-variance, targets having unit variance
+LARGEST_RESCALE = 10.0  # a normaliser that changed by more than this makes the last weights worthless
+LARGEST_GRADIENT = 100.0  # norm over all members, far above what training meets without outliers
+
+
+class FitError(MbrlError):
+    """No model could be fitted; the last good model stays in use."""
 
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    members: int = 5
-    layers: int = 2
-    width: int = 64
-    learning_rate: float = 5e-3
-    weight_decay: float = 1e-4
-    batch_size: int = 64
-    steps: int = 600
-    refit_steps: int = 200
-    beta: float = 0.5
+    """Settings of the ensemble and its training."""
+
+    members: int = option(5, "networks in the ensemble", low=1, high=100)
+    layers: int = option(2, "hidden layers of each network", low=1, high=10)
+    width: int = option(64, "units of each hidden layer", low=1, high=2048)
+    learning_rate: float = option(5e-3, "first step size of Adam, falling along a cosine", low=1e-7, high=1.0)
+    weight_decay: float = option(1e-4, "weight of the squared weights in the loss", low=0.0, high=10.0)
+    batch_size: int = option(64, "transitions in a minibatch", low=1, high=100_000)
+    steps: int = option(600, "gradient steps of a fit from scratch", low=1, high=1_000_000)
+    refit_steps: int = option(200, "gradient steps of a refit that starts from the last model", low=1, high=1_000_000)
+    beta: float = option(0.5, "0 is the plain likelihood, 1 weights errors like least squares", low=0.0, high=1.0)
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
-def initial_weights(cfg, n_in, n_out, gen):
-    def lin(*shape):
-        return torch.randn(*shape, generator=gen) / shape[-2] ** 0.5
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit did.
 
-    e, h, L = cfg.members, cfg.width, cfg.layers
+    Attributes:
+        loss: mean negative log-likelihood of a target entry over all data, targets in unit variance, constant left out.
+        steps: gradient steps made.
+        seconds: wall time.
+        transitions: size of the data.
+        warm: whether it began with the last model's weights.
+        stopped: whether `stop` ended it early.
+    """
+
+    loss: float
+    steps: int
+    seconds: float
+    transitions: int
+    warm: bool
+    stopped: bool
+
+
+def fit(
+    data: Transitions,
+    layout: StateLayout,
+    config: EnsembleConfig,
+    seed: int,
+    previous: ProbabilisticEnsemble | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[ProbabilisticEnsemble, FitReport]:
+    """Fit an ensemble to transitions; same data, previous model and seed give the same bytes.
+
+    Args:
+        data: one transition or more.
+        layout: meaning of the state entries.
+        config: settings.
+        seed: of the first weights and the minibatches.
+        previous: start from its weights, re-expressed for the new normaliser, and take `refit_steps` only. A model
+            of another shape, or whose normaliser is far from the new data's, is passed over.
+        stop: asked before each step; True ends the training with the weights reached so far.
+
+    Raises:
+        FitError: no data, non-finite data or a loss that became non-finite.
+    """
+    begin = time.perf_counter()
+    inputs, targets = checked(data, layout)
+    scales = normaliser(inputs, targets)
+    start = reusable(previous, config, scales)
+    with one_thread():
+        generator = torch.Generator().manual_seed(seed)
+        arrays = start or initial_arrays(config, inputs.shape[1], targets.shape[1], generator)
+        x = torch.as_tensor((inputs - scales["feature_mean"]) / scales["feature_std"], dtype=torch.float32)
+        y = torch.as_tensor((targets - scales["target_mean"]) / scales["target_std"], dtype=torch.float32)
+        tensors = {k: torch.as_tensor(arrays[k]).clone() for k in (*WEIGHTS, *BOUNDS)}
+        steps = config.refit_steps if start else config.steps
+        done = train(tensors, x, y, config, steps, generator, stop)
+        with torch.no_grad():
+            loss = likelihood_loss(network(tensors, x.expand(config.members, *x.shape)), y, tensors, 0.0).item()
+    require_finite(loss)
+    model = ProbabilisticEnsemble(layout, {k: v.detach().numpy() for k, v in tensors.items()} | scales)
+    return model, FitReport(loss, done, time.perf_counter() - begin, len(data), start is not None, done < steps)
+
+
+def checked(data: Transitions, layout: StateLayout) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (n, n_features) and targets (n, ny) of the transitions, or FitError."""
+    if len(data) == 0:
+        raise FitError("fit: no transitions to learn from")
+    inputs, targets = layout.features(data.x, data.u), layout.targets(data.x, data.x_next)
+    bad = ~(np.isfinite(inputs).all(axis=1) & np.isfinite(targets).all(axis=1))
+    if bad.any():
+        raise FitError(f"fit: {bad.sum()} of {len(data)} transitions are not finite, the first is {bad.argmax()}")
+    return inputs, targets
+
+
+def normaliser(inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """SCALES that give inputs and targets zero mean and unit variance."""
+    scales = {
+        "feature_mean": inputs.mean(axis=0),
+        "feature_std": np.maximum(inputs.std(axis=0), SMALLEST_STD),
+        "target_mean": targets.mean(axis=0),
+        "target_std": np.maximum(targets.std(axis=0), SMALLEST_STD),
+    }
+    return {k: v.astype(np.float32) for k, v in scales.items()}
+
+
+def reusable(
+    previous: ProbabilisticEnsemble | None, config: EnsembleConfig, scales: dict[str, np.ndarray]
+) -> dict[str, np.ndarray] | None:
+    """Arrays of `previous` for new SCALES, or None where it has another shape or its scales are too far away."""
+    if previous is None:
+        return None
+    expected = shapes(config, len(scales["feature_mean"]), len(scales["target_mean"]))
+    if any(previous.arrays[k].shape != shape for k, shape in expected.items()):
+        return None
+    ratios = np.concatenate([previous.arrays[k] / scales[k] for k in ("feature_std", "target_std")])
+    if np.abs(np.log(ratios)).max() > math.log(LARGEST_RESCALE):
+        return None
+    return rescaled(previous, scales)
+
+
+def rescaled(model: ProbabilisticEnsemble, scales: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of the same function with other SCALES.
+
+    With ``z = (f - m) / s`` on both sides, ``z_old = r z_new + d``; the outputs follow in the same way, and the
+    log-variance with its bounds moves by ``2 log(s_old / s_new)``.
+    """
+    old = {k: v.astype(np.float64) for k, v in model.arrays.items()}
+    r = scales["feature_std"] / old["feature_std"]
+    d = (scales["feature_mean"] - old["feature_mean"]) / old["feature_std"]
+    q = old["target_std"] / scales["target_std"]
+    shift = 2.0 * np.log(q)
+    gain = np.concatenate([q, np.ones_like(q)])
+    offset = np.concatenate([(old["target_mean"] - scales["target_mean"]) / scales["target_std"], shift])
+    new = {
+        "w_in": old["w_in"] * r[:, None],
+        "b_in": old["b_in"] + d @ old["w_in"],
+        "w_out": old["w_out"] * gain,
+        "b_out": old["b_out"] * gain + offset,
+        "log_var_low": old["log_var_low"] + shift,
+        "log_var_high": old["log_var_high"] + shift,
+    }
+    return {k: v.astype(np.float32) for k, v in (old | new | scales).items()}
+
+
+def shapes(config: EnsembleConfig, n_in: int, ny: int) -> dict[str, tuple[int, ...]]:
+    """Shape of each of WEIGHTS."""
+    e, h, hidden = config.members, config.width, config.layers - 1
     return {
-        "w_in": lin(e, n_in, h),
-        "b_in": torch.zeros(e, h),
-        "w_hidden": lin(e, L - 1, h, h),
-        "b_hidden": torch.zeros(e, L - 1, h),
-        "w_out": lin(e, h, 2 * n_out),
-        "b_out": torch.zeros(e, 2 * n_out),
+        "w_in": (e, n_in, h),
+        "b_in": (e, h),
+        "w_hidden": (e, hidden, h, h),
+        "b_hidden": (e, hidden, h),
+        "w_out": (e, h, 2 * ny),
+        "b_out": (e, 2 * ny),
     }
 
 
-def network(p, x):
-    h = torch.nn.functional.silu(torch.baddbmm(p["b_in"][:, None], x, p["w_in"]))
-    for l in range(p["w_hidden"].shape[1]):
-        h = torch.nn.functional.silu(torch.baddbmm(p["b_hidden"][:, l, None], h, p["w_hidden"][:, l]))
-    return torch.baddbmm(p["b_out"][:, None], h, p["w_out"])
+def initial_arrays(config: EnsembleConfig, n_in: int, ny: int, generator: torch.Generator) -> dict[str, np.ndarray]:
+    """Random weights of variance 1 / fan-in, zero biases, default bounds."""
+    arrays = {
+        "log_var_low": np.full(ny, LOG_VAR_LOW, np.float32),
+        "log_var_high": np.full(ny, LOG_VAR_HIGH, np.float32),
+    }
+    for name, shape in shapes(config, n_in, ny).items():
+        scale = shape[-2] ** -0.5 if name.startswith("w") else 0.0
+        arrays[name] = (scale * torch.randn(*shape, generator=generator)).numpy()
+    return arrays
 
 
-def nll(heads, y, low, high, beta):
-    ny = y.shape[-1]
-    mean, lv = heads[..., :ny], heads[..., ny:]
-    sp = torch.nn.functional.softplus
-    lv = high - sp(high - lv)
-    lv = low + sp(lv - low)
-    loss = 0.5 * ((y - mean) ** 2 * torch.exp(-lv) + lv)
-    if beta:
-        loss = loss * torch.exp(lv.detach() * beta)
-    return loss
-
-
-def fit(data: Transitions, layout: StateLayout, cfg: EnsembleConfig, seed: int, previous=None):
-    f = layout.features(data.x, data.u)
-    y = layout.targets(data.x, data.x_next)
-    fm, fs = f.mean(0), np.maximum(f.std(0), 1e-3)
-    ym, ys = y.mean(0), np.maximum(y.std(0), 1e-6)
-    F = torch.as_tensor((f - fm) / fs, dtype=torch.float32)
-    Y = torch.as_tensor((y - ym) / ys, dtype=torch.float32)
-    gen = torch.Generator().manual_seed(seed)
-    ny = Y.shape[1]
-    p = initial_weights(cfg, F.shape[1], ny, gen)
-    low, high = torch.full((ny,), -9.0), torch.full((ny,), 0.5)
-    for v in p.values():
-        v.requires_grad_(True)
-    opt = torch.optim.Adam(
-        [
-            {"params": [p[k] for k in WEIGHTS if k[0] == "w"], "weight_decay": 0.0},
-            {"params": [p[k] for k in WEIGHTS if k[0] == "b"]},
-        ],
-        lr=cfg.learning_rate,
-    )
-    sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, cfg.steps, eta_min=cfg.learning_rate * 0.02)
-    n = len(F)
-    b = min(cfg.batch_size, n)
-    for s in range(cfg.steps):
-        idx = torch.randint(n, (cfg.members, b), generator=gen) if n > b else torch.arange(n).expand(cfg.members, n)
-        loss = nll(network(p, F[idx]), Y[idx], low, high, cfg.beta).mean((1, 2)).sum()
-        loss = loss + cfg.weight_decay * sum((p[k] ** 2).sum() for k in WEIGHTS if k[0] == "w")
-        opt.zero_grad()
+def train(
+    tensors: dict[str, torch.Tensor],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    config: EnsembleConfig,
+    steps: int,
+    generator: torch.Generator,
+    stop: Callable[[], bool] | None,
+) -> int:
+    """Minimise the loss over WEIGHTS in place: x (n, n_features), y (n, ny), normalised. Returns the steps made."""
+    parameters = [tensors[k].requires_grad_(True) for k in WEIGHTS]
+    groups = [
+        {"params": [tensors[k] for k in WEIGHTS if k.startswith("w")], "weight_decay": 2.0 * config.weight_decay},
+        {"params": [tensors[k] for k in WEIGHTS if k.startswith("b")], "weight_decay": 0.0},
+    ]
+    adam = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+    for step in range(steps):
+        if stop is not None and stop():
+            return step
+        for group in adam.param_groups:
+            group["lr"] = config.learning_rate * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / steps)))
+        rows = torch.randint(len(x), (config.members, min(config.batch_size, len(x))), generator=generator)
+        # A sum over members: each is trained as if it were alone.
+        loss = config.members * likelihood_loss(network(tensors, x[rows]), y[rows], tensors, config.beta)
+        require_finite(loss.item())
+        adam.zero_grad()
         loss.backward()
-        opt.step()
-        sched.step()
-    arrays = {k: v.detach().numpy().copy() for k, v in p.items()}
-    c = lambda a: np.ascontiguousarray(a, np.float32)
-    arrays |= {
-        "feature_mean": c(fm),
-        "feature_std": c(fs),
-        "target_mean": c(ym),
-        "target_std": c(ys),
-        "log_var_low": c(low),
-        "log_var_high": c(high),
-    }
-    return ProbabilisticEnsemble(layout, arrays)
+        torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
+        adam.step()
+    return steps
+
+
+def network(tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """Raw outputs of every member: x (E, B, n_features) -> (E, B, 2 ny), means then raw log-variances."""
+    h = silu(torch.baddbmm(tensors["b_in"][:, None], x, tensors["w_in"]))
+    for i in range(tensors["w_hidden"].shape[1]):
+        h = silu(torch.baddbmm(tensors["b_hidden"][:, i, None], h, tensors["w_hidden"][:, i]))
+    return torch.baddbmm(tensors["b_out"][:, None], h, tensors["w_out"])
+
+
+def likelihood_loss(
+    heads: torch.Tensor, y: torch.Tensor, tensors: dict[str, torch.Tensor], beta: float
+) -> torch.Tensor:
+    """Mean Gaussian negative log-likelihood of y (..., ny), each term weighted with its variance to the power beta."""
+    mean, raw = heads.chunk(2, dim=-1)
+    log_var = tensors["log_var_high"] - softplus(tensors["log_var_high"] - raw)
+    log_var = tensors["log_var_low"] + softplus(log_var - tensors["log_var_low"])
+    loss = 0.5 * ((y - mean) ** 2 * torch.exp(-log_var) + log_var)
+    return (loss * torch.exp(beta * log_var.detach())).mean()
+
+
+def require_finite(loss: float) -> None:
+    """Raise FitError where the loss is not a number any more."""
+    if not math.isfinite(loss):
+        raise FitError(f"fit: the loss became {loss}; the last good model stays in use")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: small products gain nothing from more, and sums keep one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
