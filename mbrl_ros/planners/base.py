@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,22 @@ class Dynamics(Protocol):
 
         `rng` draws the noise of the dynamics; None asks for the mean of each particle.
         """
+
+
+@runtime_checkable
+class DifferentiableDynamics(Dynamics, Protocol):
+    """Dynamics whose mean has derivatives.
+
+    Two more methods are used where a model has them: ``hessian_vector(x, u, v)``, the second derivatives of
+    ``v . step(x, u)`` by (x, u), (B, nx + nu, nx + nu), which DDP needs; and ``rollout_feedback``, a compiled
+    rollout under feedback (see `models/analytic.py`), which saves the line search a loop over `step`.
+    """
+
+    def step(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Mean next states: x (B, nx), u (B, nu) -> (B, nx)."""
+
+    def linearize(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Jacobians of `step`: A = dx'/dx (B, nx, nx), B = dx'/du (B, nx, nu)."""
 
 
 class Task(Protocol):

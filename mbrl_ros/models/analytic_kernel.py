@@ -1,0 +1,146 @@
+"""Compiled integration and differentiation of equations of motion written in plain Python.
+
+`f` is the user's function, compiled: ``f(x, u)`` takes one-dimensional arrays and returns a tuple. `method` is
+``(integrator, dt, substeps)``. Everything runs on float and on complex arrays, since first derivatives are taken by
+the complex step, ``df/dz = Im f(z + ih) / h`` (Squire and Trapp 1998): no difference, so exact to rounding.
+"""
+
+import numpy as np
+from numba import literal_unroll, njit
+
+DISCRETE, EULER, RK4 = 0, 1, 2
+STEP = 1e-30  # imaginary step: so small that the truncation error vanishes
+DIFFERENCE = 1e-5  # real step of second derivatives, near the cube root of the rounding error
+
+
+@njit(error_model="numpy")
+def call(f, x, u, out):
+    """``out = f(x, u)``; the tuple's entries may have different types."""
+    i = 0
+    for value in literal_unroll(f(x, u)):  # numba has no enumerate over mixed types
+        out[i] = value
+        i += 1  # noqa: SIM113
+
+
+@njit(error_model="numpy")
+def runge_kutta(f, h, x, u, work):
+    """One classical fourth-order step of length `h` on `x` in place; work (5, nx)."""
+    k1, k2, k3, k4, point = work[0], work[1], work[2], work[3], work[4]
+    call(f, x, u, k1)
+    for i in range(x.size):
+        point[i] = x[i] + 0.5 * h * k1[i]
+    call(f, point, u, k2)
+    for i in range(x.size):
+        point[i] = x[i] + 0.5 * h * k2[i]
+    call(f, point, u, k3)
+    for i in range(x.size):
+        point[i] = x[i] + h * k3[i]
+    call(f, point, u, k4)
+    for i in range(x.size):
+        x[i] += h / 6.0 * (k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i])
+
+
+@njit(error_model="numpy")
+def advance(f, method, x, u, work, out):
+    """One control period: the next state of x (nx,) under u (nu,) is left in `out`; work (5, nx)."""
+    integrator, dt, substeps = method
+    if integrator == DISCRETE:
+        call(f, x, u, out)
+        return
+    out[:] = x
+    for _ in range(substeps):
+        if integrator == RK4:
+            runge_kutta(f, dt / substeps, out, u, work)
+        else:
+            call(f, out, u, work[0])
+            for i in range(x.size):
+                out[i] += dt / substeps * work[0, i]
+
+
+@njit(error_model="numpy")
+def step(f, method, x, u, out):
+    """Next states of rows: x (B, nx), u (B, nu) -> out (B, nx)."""
+    work = np.empty((5, x.shape[1]))
+    for b in range(x.shape[0]):
+        advance(f, method, x[b], u[b], work, out[b])
+
+
+@njit(error_model="numpy")
+def rollout(f, method, x0, actions, noise, out):
+    """Every candidate (N, H, nu) under every particle's start (P, nx) and additive noise (P, H, nx)."""
+    work = np.empty((5, x0.shape[1]))
+    for p in range(x0.shape[0]):
+        for n in range(actions.shape[0]):
+            out[p, n, 0] = x0[p]
+            for t in range(actions.shape[1]):
+                advance(f, method, out[p, n, t], actions[n, t], work, out[p, n, t + 1])
+                for i in range(x0.shape[1]):
+                    out[p, n, t + 1, i] += noise[p, t, i]
+
+
+@njit(error_model="numpy")
+def rollout_feedback(f, method, nominal, policy, alphas, limits, states, actions):
+    """Roll ``u = clip(u_hat + alpha k + K (x - x_hat))`` out from states[:, 0], one row for each alpha."""
+    x_hat, u_hat = nominal
+    k, gains = policy
+    work = np.empty((5, x_hat.shape[1]))
+    for a in range(alphas.size):
+        for t in range(u_hat.shape[0]):
+            x = states[a, t]
+            for j in range(u_hat.shape[1]):
+                u = u_hat[t, j] + alphas[a] * k[t, j]
+                for i in range(x.size):
+                    u += gains[t, j, i] * (x[i] - x_hat[t, i])
+                actions[a, t, j] = min(max(u, limits[0][j]), limits[1][j])
+            advance(f, method, x, actions[a, t], work, states[a, t + 1])
+
+
+@njit(error_model="numpy")
+def linearize(f, method, x, u, A, B):
+    """Jacobians of the next state by the complex step: A (B, nx, nx), B (B, nx, nu)."""
+    nx, nu = x.shape[1], u.shape[1]
+    work, y = np.empty((5, nx), np.complex128), np.empty(nx, np.complex128)
+    for b in range(x.shape[0]):
+        zx, zu = x[b] + 0j, u[b] + 0j
+        for j in range(nx):
+            zx[j] += STEP * 1j
+            advance(f, method, zx, zu, work, y)
+            A[b, :, j] = y.imag / STEP
+            zx[j] = x[b, j]
+        for j in range(nu):
+            zu[j] += STEP * 1j
+            advance(f, method, zx, zu, work, y)
+            B[b, :, j] = y.imag / STEP
+            zu[j] = u[b, j]
+
+
+@njit(error_model="numpy")
+def slope(f, method, nx, z, v, j, work, y):
+    """Derivative of ``v . f`` along entry j of z = (x, u), at the real part of z."""
+    z[j] += STEP * 1j
+    advance(f, method, z[:nx], z[nx:], work, y)
+    z[j] = z[j].real
+    total = 0.0
+    for i in range(nx):
+        total += v[i] * y[i].imag
+    return total / STEP
+
+
+@njit(error_model="numpy")
+def hessian_vector(f, method, x, u, v, out):
+    """Second derivatives of ``v . f`` (B, nx + nu, nx + nu): central differences of complex-step slopes."""
+    nx, n = x.shape[1], x.shape[1] + u.shape[1]
+    work, y = np.empty((5, nx), np.complex128), np.empty(nx, np.complex128)
+    z = np.empty(n, np.complex128)
+    for b in range(x.shape[0]):
+        z[:nx], z[nx:] = x[b], u[b]
+        for k in range(n):
+            centre = z[k]
+            h = DIFFERENCE * max(1.0, abs(centre.real))
+            for j in range(k + 1):
+                z[k] = centre + h
+                ahead = slope(f, method, nx, z, v[b], j, work, y)
+                z[k] = centre - h
+                behind = slope(f, method, nx, z, v[b], j, work, y)
+                z[k] = centre
+                out[b, j, k] = out[b, k, j] = (ahead - behind) / (2.0 * h)
