@@ -56,7 +56,7 @@ class GuardConfig:
         validate(self)
 
 
-class State(Enum):
+class GuardState(Enum):
     """What the guard lets pass."""
 
     DISARMED = "disarmed"
@@ -106,7 +106,7 @@ class Guard:
         if not (np.isfinite(dt) and dt > 0):
             raise ConfigError(f"dt: {dt} s is not allowed; expected a positive number")
         self.config = config
-        self.state = State.DISARMED
+        self.state = GuardState.DISARMED
         self.counts: Counter[str] = Counter(dict.fromkeys(FLAGS, 0))
         self._dt = dt
         self._stop_reason = ""
@@ -116,32 +116,32 @@ class Guard:
 
     def arm(self, now: float | None) -> tuple[bool, str]:
         """Let commands pass from `now` on; refused while stopped. Returns whether it is armed, and why (not)."""
-        if self.state is State.STOPPED:
+        if self.state is GuardState.STOPPED:
             return False, f"stopped: {self._stop_reason}; reset first"
-        if self.state is State.ARMED:
+        if self.state is GuardState.ARMED:
             return True, "already armed"
         if now is not None and not np.isfinite(now):
             return False, f"the clock reads {now}"
-        self.state, self._heard, self._invalid_in_a_row = State.ARMED, now, 0
+        self.state, self._heard, self._invalid_in_a_row = GuardState.ARMED, now, 0
         return True, "armed"
 
     def disarm(self) -> Decision:
         """Let nothing pass any more; a stop stays latched. The decision is to be sent at once."""
-        if self.state is State.ARMED:
-            self.state = State.DISARMED
+        if self.state is GuardState.ARMED:
+            self.state = GuardState.DISARMED
         return self._refuse_by_state()
 
     def stop(self, reason: str) -> Decision:
         """Latch a stop, in any state; the first reason is kept. The decision is to be sent at once."""
-        if self.state is not State.STOPPED:
-            self.state, self._stop_reason = State.STOPPED, reason
+        if self.state is not GuardState.STOPPED:
+            self.state, self._stop_reason = GuardState.STOPPED, reason
         return self._refuse_by_state()
 
     def reset(self) -> tuple[bool, str]:
         """Leave a stop, to DISARMED and never straight to ARMED. Returns whether there was one, and a message."""
-        if self.state is not State.STOPPED:
+        if self.state is not GuardState.STOPPED:
             return False, f"nothing to reset: {self.state.value}"
-        self.state = State.DISARMED
+        self.state = GuardState.DISARMED
         return True, f"reset; was stopped: {self._stop_reason}"
 
     def command(self, now: float | None, act_stamp: float, effort: Any) -> Decision:
@@ -152,7 +152,7 @@ class Guard:
             act_stamp: time in s at which the command is to act.
             effort: the wish, (nu,) N or N m; anything else is refused, never raised about.
         """
-        if self.state is not State.ARMED:
+        if self.state is not GuardState.ARMED:
             return self._refuse_by_state()
         wish = as_effort(effort, len(self._limit))
         if wish is None:
@@ -174,9 +174,9 @@ class Guard:
         A stop is repeated, in case a message got lost. While disarmed nothing is, so that others may use the
         actuators. A clock that jumps, either way, counts as silence: the time since the last command is unknown.
         """
-        if now is None or self.state is State.DISARMED:
+        if now is None or self.state is GuardState.DISARMED:
             return None
-        if self.state is State.STOPPED:
+        if self.state is GuardState.STOPPED:
             return self._refuse_by_state()
         if self._heard is None:
             self._heard = now
@@ -204,13 +204,13 @@ class Guard:
         self._invalid_in_a_row += 1
         reason = f"the command is not {len(self._limit)} finite number(s)"
         if self._invalid_in_a_row >= self.config.invalid_limit:
-            self.state, self._stop_reason = State.STOPPED, f"{self._invalid_in_a_row} invalid commands in a row"
+            self.state, self._stop_reason = GuardState.STOPPED, f"{self._invalid_in_a_row} invalid commands in a row"
             reason += f"; stopped after {self._stop_reason}"
         return self._refuse("invalid", reason)
 
     def _refuse_by_state(self) -> Decision:
         """The safe action of a guard that is not armed."""
-        reason = f"stopped: {self._stop_reason}" if self.state is State.STOPPED else "not armed"
+        reason = f"stopped: {self._stop_reason}" if self.state is GuardState.STOPPED else "not armed"
         return self._refuse(self.state.value, reason)
 
     def _refuse(self, flag: str, reason: str) -> Decision:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbrl_ros.errors import ConfigError
-from mbrl_ros.safety.guard import FLAGS, Guard, GuardConfig, State
+from mbrl_ros.safety.guard import FLAGS, Guard, GuardConfig, GuardState
 
 DT = 0.05
 LIMIT = np.array([10.0, 2.0])
@@ -157,9 +157,9 @@ def test_what_is_no_effort_is_refused(effort):
 def test_invalid_commands_in_a_row_latch_a_stop(limit):
     guard = armed(invalid_limit=limit)
     for i in range(limit):
-        assert guard.state is State.ARMED
+        assert guard.state is GuardState.ARMED
         assert flag_of(guard, 0.0, 0.0, [math.nan] * 2) == "invalid", i
-    assert guard.state is State.STOPPED
+    assert guard.state is GuardState.STOPPED
     assert "invalid commands in a row" in guard.command(0.0, 0.0, UNIT).reason
 
 
@@ -168,7 +168,7 @@ def test_a_valid_command_between_invalid_ones_breaks_the_row():
     for _ in range(5):
         assert flag_of(guard, 0.0, 0.0, []) == "invalid"
         assert flag_of(guard, 0.0, 0.0) == "ok"
-    assert guard.state is State.ARMED
+    assert guard.state is GuardState.ARMED
 
 
 def test_stop_is_latched_keeps_its_first_reason_and_needs_reset():
@@ -180,7 +180,7 @@ def test_stop_is_latched_keeps_its_first_reason_and_needs_reset():
     assert not ok and "emergency button" in reason and "reset" in reason
     assert flag_of(guard, 0.0, 0.0) == "stopped"
     assert "emergency button" in guard.tick(0.0).reason, "repeated in case a message got lost"
-    assert guard.reset()[0] and guard.state is State.DISARMED
+    assert guard.reset()[0] and guard.state is GuardState.DISARMED
     assert not guard.reset()[0], "nothing to reset any more"
     assert flag_of(guard, 0.0, 0.0) == "disarmed"
     assert guard.arm(0.0) == (True, "armed") and flag_of(guard, 0.0, 0.0) == "ok"
@@ -193,7 +193,7 @@ def test_stop_works_disarmed_and_disarm_sends_zero():
     assert decision.flag == "disarmed"
     np.testing.assert_array_equal(decision.effort, [0.0, 0.0])
     guard.stop("x")
-    assert guard.state is State.STOPPED
+    assert guard.state is GuardState.STOPPED
 
 
 def test_arming_twice_does_not_feed_the_watchdog():
@@ -204,7 +204,7 @@ def test_arming_twice_does_not_feed_the_watchdog():
 
 def test_a_broken_clock_cannot_arm():
     guard = Guard(GuardConfig(), LIMIT, DT)
-    assert not guard.arm(math.nan)[0] and guard.state is State.DISARMED
+    assert not guard.arm(math.nan)[0] and guard.state is GuardState.DISARMED
 
 
 @pytest.mark.parametrize("limit, dt", [(1.0, 0.05), ([0.0], 0.05), ([math.inf], 0.05), ([1.0], 0.0), ([1.0], math.nan)])
@@ -261,7 +261,7 @@ def test_invariants_hold_for_every_sequence_of_calls(sequence, rate_limit, inval
         if not passes:
             assert not np.any(result.effort)
         else:
-            assert name == "command" and before is State.ARMED
+            assert name == "command" and before is GuardState.ARMED
             assert np.all(np.abs(result.effort - previous) <= rate_limit * LIMIT * (1 + 1e-12))
         if result.flag == "ok":
             np.testing.assert_array_equal(result.effort, arguments[2])
@@ -269,17 +269,17 @@ def test_invariants_hold_for_every_sequence_of_calls(sequence, rate_limit, inval
     assert set(guard.counts) == set(FLAGS) and sum(guard.counts.values()) == decisions
 
 
-def allowed_next(state: State, call: str) -> set[State]:
+def allowed_next(state: GuardState, call: str) -> set[GuardState]:
     """The diagram of the module's first lines, written down independently."""
     if call == "stop":
-        return {State.STOPPED}
-    if state is State.STOPPED:
-        return {State.DISARMED} if call == "reset" else {State.STOPPED}
+        return {GuardState.STOPPED}
+    if state is GuardState.STOPPED:
+        return {GuardState.DISARMED} if call == "reset" else {GuardState.STOPPED}
     if call == "arm":
-        return {State.ARMED, state}
+        return {GuardState.ARMED, state}
     if call == "disarm":
-        return {State.DISARMED}
-    return {state, State.STOPPED} if call == "command" and state is State.ARMED else {state}
+        return {GuardState.DISARMED}
+    return {state, GuardState.STOPPED} if call == "command" and state is GuardState.ARMED else {state}
 
 
 @settings(max_examples=1000, deadline=None)
