@@ -39,11 +39,27 @@ class RobotDescription:
             for name in getattr(self, field):
                 if name not in self.joints:
                     raise ConfigError(f"{field}: '{name}' is not a joint; choose from: {', '.join(self.joints)}")
-        for field in ("control_rate", "trial_duration"):
-            if not getattr(self, field) > 0:
-                raise ConfigError(f"{field}: {getattr(self, field)} must be positive")
+        if len(set(self.joints)) != len(self.joints) or not self.joints:
+            raise ConfigError(f"joints: {list(self.joints)} is not allowed; expected at least one, each only once")
+        self._check_numbers()
         if self.command_interface != "effort":
             raise ConfigError(f"command_interface: '{self.command_interface}' is not allowed; expected one of: effort")
+
+    def _check_numbers(self) -> None:
+        """Raise ConfigError for a number out of range."""
+        for field in ("control_rate", "trial_duration"):
+            if not 0 < getattr(self, field) < np.inf:
+                raise ConfigError(f"{field}: {getattr(self, field)} must be positive and finite")
+        for field in ("position_noise", "velocity_noise"):
+            if not 0 <= getattr(self, field) < np.inf:
+                raise ConfigError(f"{field}: {getattr(self, field)} must not be negative, and finite")
+        if not all(0 < limit < np.inf for limit in self.effort_limit):
+            raise ConfigError(f"effort_limit: {list(self.effort_limit)} must be positive and finite")
+        if not all(limit > 0 for limit in self.position_limit):
+            raise ConfigError(f"position_limit: {list(self.position_limit)} must be positive; .inf where there is none")
+        for start, limit in zip(self.start_position, self.position_limit, strict=True):
+            if not (abs(start) <= limit and abs(start) < np.inf):
+                raise ConfigError(f"start_position: {start} must be finite and within position_limit {limit}")
 
     @property
     def dt(self) -> float:
@@ -93,7 +109,7 @@ def load_robot(name_or_path: str) -> RobotDescription:
         raise UnknownNameError("robot", name_or_path, robot_names())
     try:
         values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
     return from_mapping(values, path)
 
@@ -103,7 +119,7 @@ def from_mapping(values: Any, path: Path) -> RobotDescription:
     known = {f.name: f.type for f in fields(RobotDescription)}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping with the keys {', '.join(known)}")
-    if unknown := sorted(set(values) - set(known)):
+    if unknown := sorted(set(values) - set(known), key=str):
         raise ConfigError(f"{path}: unknown key '{unknown[0]}'; known keys: {', '.join(known)}")
     if missing := sorted(set(known) - set(values)):
         raise ConfigError(f"{path}: missing key '{missing[0]}'")
@@ -118,11 +134,16 @@ def convert(kind: Any, key: str, value: Any) -> Any:
     """Check one value's type; numbers become float, lists tuples."""
     if kind in (str, Path) and isinstance(value, str):
         return value
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if kind is float and is_number(value):
         return float(value)
     if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return tuple(value)
-    if kind == tuple[float, ...] and isinstance(value, list) and all(isinstance(v, (int, float)) for v in value):
+    if kind == tuple[float, ...] and isinstance(value, list) and all(map(is_number, value)):
         return tuple(float(v) for v in value)
     expected = {str: "a string", Path: "a path", float: "a number", tuple[str, ...]: "a list of names"}
     raise ConfigError(f"{key}: {value!r} is not allowed; expected {expected.get(kind, 'a list of numbers')}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether YAML has read a number; its booleans are Python integers."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
