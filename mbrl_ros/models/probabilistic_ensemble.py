@@ -6,6 +6,7 @@ numpy arrays and a compiled rollout, no torch. `ensemble_training` fits it.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,6 +32,24 @@ class ProbabilisticEnsemble:
     arrays: dict[str, np.ndarray]
 
     name = "probabilistic_ensemble"
+    array_shapes = MappingProxyType(
+        {
+            "w_in": "members features width",
+            "b_in": "members width",
+            "w_hidden": "members further_layers* width width",
+            "b_hidden": "members further_layers* width",
+            "w_out": "members width outputs",
+            "b_out": "members outputs",
+            "feature_mean": "features",
+            "feature_std": "features",
+            "target_mean": "learned",
+            "target_std": "learned",
+            "log_var_low": "learned",
+            "log_var_high": "learned",
+        }
+    )
+    array_type = np.float32
+    positive_arrays = ("feature_std", "target_std")
 
     @property
     def nx(self) -> int:
@@ -62,27 +81,34 @@ class ProbabilisticEnsemble:
             States (P, N, H + 1, nx), float32.
         """
         n, horizon, _ = actions.shape
-        ny = len(self.layout.learned)
-        shape = (particles, horizon, ny)
-        noise = np.zeros(shape, np.float32) if rng is None else rng.standard_normal(shape, dtype=np.float32)
-        starts = np.ascontiguousarray(np.broadcast_to(x0, (particles, self.nx)), np.float32)
-        out = np.empty((particles, n, horizon + 1, self.nx), np.float32)
-        a = self.arrays
-        scale = (a["feature_mean"], 1.0 / a["feature_std"], a["target_mean"], a["target_std"])
-        layout = (np.flatnonzero(self.layout.angle_mask), self.layout.derivative_index, self.layout.learned)
+        net, scale, bounds, index = self._constants
+        draws = (particles, 0 if rng is None else horizon, len(self.layout.learned))
+        noise = np.empty(draws, np.float32) if rng is None else rng.standard_normal(draws, dtype=np.float32)
+        out = np.empty((particles, horizon + 1, n, self.nx), np.float32)
         ensemble_kernel.rollout(
-            starts,
-            np.ascontiguousarray(actions, np.float32),
+            np.ascontiguousarray(np.broadcast_to(x0, (particles, self.nx)), np.float32),
+            np.ascontiguousarray(actions.transpose(1, 0, 2), np.float32),
             noise,
             np.arange(particles) % self.members,
-            tuple(a[k] for k in WEIGHTS),
+            net,
             scale,
-            tuple(a[k] for k in BOUNDS),
-            layout,
+            bounds,
+            index,
             np.float32(self.layout.dt),
             out,
         )
-        return out
+        return out.transpose(0, 2, 1, 3)
+
+    @cached_property
+    def _constants(self) -> tuple:
+        """What the kernel needs of the model, gathered once."""
+        a, layout = self.arrays, self.layout
+        return (
+            tuple(a[k] for k in WEIGHTS),
+            (a["feature_mean"], 1.0 / a["feature_std"], a["target_mean"], a["target_std"]),
+            tuple(a[k] for k in BOUNDS),
+            (np.flatnonzero(layout.angle_mask), layout.derivative_index, layout.learned),
+        )
 
     def predict(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gaussian of each member over the change of the learned entries.
@@ -101,7 +127,8 @@ class ProbabilisticEnsemble:
         heads = np.empty((self.members, n, 2 * ny), np.float32)
         h1, h2 = np.empty((n, width), np.float32), np.empty((n, width), np.float32)
         for e in range(self.members):
-            ensemble_kernel.forward(features, *(a[k][e] for k in WEIGHTS), h1, h2, heads[e])
+            w_in, b_in, w_hidden, b_hidden, w_out, b_out = (a[k][e] for k in WEIGHTS)
+            ensemble_kernel.forward(features, w_in, b_in, w_hidden, b_hidden, w_out, b_out, h1, h2, heads[e])
         mean = heads[..., :ny] * a["target_std"] + a["target_mean"]
         low, high = a["log_var_low"], a["log_var_high"]
         log_var = high - np.logaddexp(0, high - heads[..., ny:])
