@@ -7,6 +7,7 @@ numpy arrays and a compiled rollout, no torch. `ensemble_training` fits it.
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
