@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch.nn.functional import silu, softplus
 
-from mbrl_ros.config import option, validate
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.models.layout import StateLayout
-from mbrl_ros.models.probabilistic_ensemble import BOUNDS, SCALES, WEIGHTS, ProbabilisticEnsemble
+from mbrl_ros.models.probabilistic_ensemble import BOUNDS, SCALES, WEIGHTS, EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.types import Transitions
 
 SMALLEST_STD = 1e-3  # of inputs and targets: constant entries must not be divided by zero
@@ -28,24 +27,6 @@ LARGEST_GRADIENT = 100.0  # norm over all members, far above what training meets
 
 class FitError(MbrlError):
     """No model could be fitted; the last good model stays in use."""
-
-
-@dataclass(frozen=True)
-class EnsembleConfig:
-    """Settings of the ensemble and its training."""
-
-    members: int = option(5, "networks in the ensemble", low=1, high=100)
-    layers: int = option(2, "hidden layers of each network", low=1, high=10)
-    width: int = option(64, "units of each hidden layer", low=1, high=2048)
-    learning_rate: float = option(5e-3, "first step size of Adam, falling along a cosine", low=1e-7, high=1.0)
-    weight_decay: float = option(1e-4, "weight of the squared weights in the loss", low=0.0, high=10.0)
-    batch_size: int = option(64, "transitions in a minibatch", low=1, high=100_000)
-    steps: int = option(600, "gradient steps of a fit from scratch", low=1, high=1_000_000)
-    refit_steps: int = option(200, "gradient steps of a refit that starts from the last model", low=1, high=1_000_000)
-    beta: float = option(0.5, "0 is the plain likelihood, 1 weights errors like least squares", low=0.0, high=1.0)
-
-    def __post_init__(self) -> None:
-        validate(self)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,31 @@ from types import MappingProxyType
 
 import numpy as np
 
+from mbrl_ros.config import option, validate
 from mbrl_ros.models import ensemble_kernel
 from mbrl_ros.models.layout import StateLayout
 
 WEIGHTS = ("w_in", "b_in", "w_hidden", "b_hidden", "w_out", "b_out")
 SCALES = ("feature_mean", "feature_std", "target_mean", "target_std")
 BOUNDS = ("log_var_low", "log_var_high")
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """Settings of the ensemble and its training."""
+
+    members: int = option(5, "networks in the ensemble", low=1, high=100)
+    layers: int = option(2, "hidden layers of each network", low=1, high=10)
+    width: int = option(64, "units of each hidden layer", low=1, high=2048)
+    learning_rate: float = option(5e-3, "first step size of Adam, falling along a cosine", low=1e-7, high=1.0)
+    weight_decay: float = option(1e-4, "weight of the squared weights in the loss", low=0.0, high=10.0)
+    batch_size: int = option(64, "transitions in a minibatch", low=1, high=100_000)
+    steps: int = option(600, "gradient steps of a fit from scratch", low=1, high=1_000_000)
+    refit_steps: int = option(200, "gradient steps of a refit that starts from the last model", low=1, high=1_000_000)
+    beta: float = option(0.5, "0 is the plain likelihood, 1 weights errors like least squares", low=0.0, high=1.0)
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
 @dataclass(frozen=True)
@@ -33,6 +52,7 @@ class ProbabilisticEnsemble:
     arrays: dict[str, np.ndarray]
 
     name = "probabilistic_ensemble"
+    config_class = EnsembleConfig
     array_shapes = MappingProxyType(
         {
             "w_in": "members features width",
