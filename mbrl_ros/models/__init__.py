@@ -1,12 +1,6 @@
-"""Models of dynamics by name.
+"""Models of dynamics by name."""
 
-The classes are given by address and imported on demand, because every node imports the state layout from this
-package, and the command guard must not load compilers for it.
-"""
-
-from importlib import import_module
-
-from mbrl_ros.errors import lookup
+from mbrl_ros.registry import load_class
 
 MODELS = {"probabilistic_ensemble": "mbrl_ros.models.probabilistic_ensemble:ProbabilisticEnsemble"}
 
@@ -22,5 +16,4 @@ def model_class(name: str) -> type:
       ``learned`` (ny) are known from the layout; any other name is one size throughout; ``*`` after it allows zero,
     - `array_type`: dtype of all arrays; `positive_arrays`: names of the arrays whose entries must be above zero.
     """
-    module, cls = lookup(MODELS, "model", name).split(":")
-    return getattr(import_module(module), cls)
+    return load_class(MODELS, "model", name)

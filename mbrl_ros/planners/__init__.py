@@ -1,7 +1,14 @@
 """Planners by name."""
 
-from mbrl_ros.planners.cem import CEM
-from mbrl_ros.planners.mppi import MPPI
-from mbrl_ros.planners.random_shooting import RandomShooting
+from mbrl_ros.registry import load_class
 
-PLANNERS = {"cem": CEM, "mppi": MPPI, "random_shooting": RandomShooting}
+PLANNERS = {
+    "cem": "mbrl_ros.planners.cem:CEM",
+    "mppi": "mbrl_ros.planners.mppi:MPPI",
+    "random_shooting": "mbrl_ros.planners.random_shooting:RandomShooting",
+}
+
+
+def planner_class(name: str) -> type:
+    """Class of the planner called `name`; UnknownNameError lists the known names."""
+    return load_class(PLANNERS, "planner", name)
