@@ -1,0 +1,102 @@
+"""What the models predicted during a trial: one period ahead and open loop, as particles with their noise.
+
+Every prediction is made with the model version that was active at the tick it starts from.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mbrl_ros.errors import MbrlError
+from mbrl_ros.models.serialization import from_bytes
+from mbrl_ros.planners.base import Dynamics
+from mbrl_ros.reporting.run_folder import TrialArrays, model_path
+from mbrl_ros.robots.description import RobotDescription
+
+HORIZON = 25  # control periods of an open-loop prediction
+PARTICLES = 100
+BAND = (5.0, 95.0)  # percentiles of the particles
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted states of K ticks.
+
+    Attributes:
+        ticks: (K,) int, tick of each row.
+        mean: (K, nx) mean of the particles.
+        low: (K, nx) lower end of the band.
+        high: (K, nx) upper end of the band.
+    """
+
+    ticks: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def load_models(
+    folder: Path, versions: Iterable[int], robot: RobotDescription
+) -> tuple[dict[int, Dynamics], list[str]]:
+    """Load the models of a run that can be loaded.
+
+    Returns:
+        Models by version, and one line for each that is missing or damaged.
+    """
+    models: dict[int, Dynamics] = {}
+    problems = []
+    for version in versions:
+        path = model_path(folder, version)
+        try:
+            models[version] = from_bytes(path.read_bytes(), robot.name, robot.layout)[0]
+        except OSError as error:
+            problems.append(f"{path.name}: {error.strerror}")
+        except MbrlError as error:
+            problems.append(f"{path.name}: {error}")
+    return models, problems
+
+
+def open_loop(
+    models: Mapping[int, Dynamics], trial: TrialArrays, start: int, horizon: int, rng: np.random.Generator
+) -> Prediction | None:
+    """Predict from the observation at tick `start` with the actions that were applied.
+
+    Args:
+        models: models by version.
+        trial: the trial.
+        start: tick to predict from.
+        horizon: control periods at most; fewer where the trial ends or an action is missing.
+        rng: source of the aleatoric noise.
+
+    Returns:
+        Prediction for the ticks `start` (the observation itself) and after; None without a model, action or state.
+    """
+    model = models.get(int(trial.model_version[start]))
+    acted = np.isfinite(trial.u[start : start + horizon]).all(axis=1)
+    steps = len(acted) if acted.all() else int(acted.argmin())
+    steps = min(steps, len(trial) - 1 - start)
+    if model is None or steps == 0 or not np.isfinite(trial.x[start]).all():
+        return None
+    states = model.rollout(trial.x[start], trial.u[None, start : start + steps], rng, PARTICLES)[:, 0]
+    low, high = np.percentile(states, BAND, axis=0)
+    return Prediction(start + np.arange(steps + 1), states.mean(axis=0), low, high)
+
+
+def open_loop_segments(
+    models: Mapping[int, Dynamics], trial: TrialArrays, rng: np.random.Generator, horizon: int = HORIZON
+) -> list[Prediction]:
+    """Open-loop predictions one after the other: each begins where the horizon of the last one ended."""
+    starts = range(0, len(trial) - 1, horizon)
+    return [p for p in (open_loop(models, trial, start, horizon, rng) for start in starts) if p is not None]
+
+
+def one_step(models: Mapping[int, Dynamics], trial: TrialArrays, rng: np.random.Generator) -> Prediction:
+    """Prediction of every tick from the one before it; NaN rows (all ticks are there) where there is none."""
+    mean, low, high = (np.full(trial.x.shape, np.nan) for _ in range(3))
+    for start in range(len(trial) - 1):
+        step = open_loop(models, trial, start, 1, rng)
+        if step is not None:
+            mean[start + 1], low[start + 1], high[start + 1] = step.mean[1], step.low[1], step.high[1]
+    return Prediction(np.arange(len(trial)), mean, low, high)
