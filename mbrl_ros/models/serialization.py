@@ -87,6 +87,7 @@ def from_bytes(data: bytes, robot: str, layout: StateLayout) -> tuple[Any, Model
     except UnknownNameError as error:
         raise ModelRejectedError(str(error)) from None
     try:
+        # copies are aligned and writable whatever the library hands out: what the compiled rollout was compiled for
         arrays = {name: array.copy() for name, array in safetensors.numpy.load(data).items()}
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelRejectedError(f"the model's arrays cannot be read: {error}") from None
