@@ -1,0 +1,182 @@
+"""Fits against a known linear-Gaussian system, and everything that must not blow up."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mbrl_ros.errors import ConfigError, MbrlError
+from mbrl_ros.models.ensemble_training import EnsembleConfig, FitError, fit
+from mbrl_ros.models.layout import StateLayout
+from mbrl_ros.types import Transitions
+
+LAYOUT = StateLayout(("a", "b"), ("u",), (), {}, 0.1)
+A = np.array([[0.9, 0.2], [-0.3, 0.8]])
+B = np.array([[0.5], [-1.0]])
+NOISE = np.array([0.05, 0.2])
+SMALL = EnsembleConfig(members=3, width=16, steps=60, refit_steps=40)
+
+
+def linear_data(n: int, seed: int = 0, scale: float = 1.0, centre: float = 0.0) -> Transitions:
+    rng = np.random.default_rng(seed)
+    x, u = centre + scale * rng.standard_normal((n, 2)), scale * rng.standard_normal((n, 1))
+    return Transitions(x, u, x @ A.T + u @ B.T + NOISE * rng.standard_normal((n, 2)), np.zeros(n, int))
+
+
+def test_recovers_mean_and_noise_of_a_linear_gaussian_system():
+    model, report = fit(linear_data(2000), LAYOUT, EnsembleConfig(members=3, width=24, steps=700, beta=0.0), seed=0)
+    test = linear_data(400, seed=1)
+    mean, std = model.predict(test.x, test.u)
+    error = mean.mean(axis=0) - (test.x @ A.T + test.u @ B.T - test.x)
+    assert (np.sqrt(np.mean(error**2, axis=0)) < 0.4 * NOISE).all()
+    # The predicted noise level: within 15 % of the true one for both entries, which differ by a factor of 4.
+    np.testing.assert_allclose(np.median(std, axis=(0, 1)), NOISE, rtol=0.15)
+    assert (report.steps, report.transitions, report.warm, report.stopped) == (700, 2000, False, False)
+    assert report.seconds > 0.0
+
+
+def test_members_disagree_away_from_the_data():
+    model, _ = fit(linear_data(100, scale=0.5), LAYOUT, EnsembleConfig(width=32, steps=300), seed=0)
+    spread = [model.predict(np.full((1, 2), r), np.zeros((1, 1)))[0].std(axis=0).mean() for r in (0.0, 2.0, 6.0)]
+    assert 3.0 * spread[0] < spread[1] < spread[2]
+
+
+def test_same_seed_same_bytes_other_seed_others():
+    data = linear_data(50)
+    first, again, other = (fit(data, LAYOUT, SMALL, seed)[0] for seed in (0, 0, 1))
+    assert all(first.arrays[k].tobytes() == again.arrays[k].tobytes() for k in first.arrays)
+    assert not np.allclose(first.arrays["w_in"], other.arrays["w_in"])
+
+
+def test_global_random_state_and_threads_stay_as_they_were():
+    import torch
+
+    torch.manual_seed(3)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    fit(linear_data(20), LAYOUT, SMALL, 0)
+    assert torch.equal(before, torch.get_rng_state())
+    assert threads == torch.get_num_threads()
+
+
+def test_warm_start_leaves_the_function_unchanged_before_training():
+    old, _ = fit(linear_data(50), LAYOUT, SMALL, 0)
+    other = linear_data(80, seed=2, scale=2.0, centre=0.5)
+    new, report = fit(other, LAYOUT, SMALL, 0, previous=old, stop=lambda: True)
+    assert report.warm and report.stopped and report.steps == 0
+    assert not np.allclose(new.arrays["feature_std"], old.arrays["feature_std"], rtol=0.2)
+    for got, expected in zip(new.predict(other.x, other.u), old.predict(other.x, other.u), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_warm_start_takes_fewer_steps_and_improves():
+    old, first = fit(linear_data(50), LAYOUT, SMALL, 0)
+    more = linear_data(200, seed=4)
+    _, untrained = fit(more, LAYOUT, SMALL, 0, previous=old, stop=lambda: True)
+    _, refit = fit(more, LAYOUT, SMALL, 0, previous=old)
+    assert first.steps == 60 and refit.steps == 40
+    assert refit.loss < untrained.loss
+
+
+@pytest.mark.parametrize("change", [{"width": 8}, {"members": 2}, {"layers": 3}])
+def test_previous_model_of_another_shape_is_passed_over(change):
+    old, _ = fit(linear_data(20), LAYOUT, SMALL, 0)
+    model, report = fit(linear_data(20), LAYOUT, dataclasses.replace(SMALL, **change), 0, previous=old)
+    assert not report.warm
+    assert model.members == change.get("members", 3)
+
+
+def test_previous_model_of_a_far_scale_is_passed_over():
+    still = linear_data(20)
+    still = Transitions(still.x, still.u, still.x, still.trajectory)  # nothing ever changes
+    old, _ = fit(still, LAYOUT, SMALL, 0)
+    assert not fit(linear_data(20), LAYOUT, SMALL, 0, previous=old)[1].warm
+
+
+def test_stop_is_asked_before_every_step():
+    answers = iter([False] * 7 + [True])
+    _, report = fit(linear_data(20), LAYOUT, SMALL, 0, stop=lambda: next(answers))
+    assert report.steps == 7 and report.stopped
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        linear_data(1),
+        linear_data(2),
+        Transitions(np.zeros((30, 2)), np.zeros((30, 1)), np.zeros((30, 2)), np.zeros(30, int)),
+        linear_data(40, scale=1e6),
+        linear_data(40, scale=1e-9),
+    ],
+    ids=["one", "two", "constant", "huge", "tiny"],
+)
+def test_training_survives_awkward_data(data):
+    model, report = fit(data, LAYOUT, SMALL, 0)
+    assert np.isfinite(report.loss)
+    assert all(np.isfinite(v).all() for v in model.arrays.values())
+    assert np.isfinite(np.stack(model.predict(data.x, data.u))).all()
+
+
+def test_an_outlier_costs_accuracy_but_not_the_fit():
+    data = linear_data(100)
+    data.x_next[17] = 1e4
+    model, _ = fit(data, LAYOUT, SMALL, 0)
+    assert np.isfinite(np.stack(model.predict(data.x, data.u))).all()
+
+
+def test_bad_data_are_refused_with_a_clear_error():
+    with pytest.raises(FitError, match="no transitions"):
+        fit(linear_data(0), LAYOUT, SMALL, 0)
+    data = linear_data(10)
+    data.x_next[4, 1] = np.nan
+    with pytest.raises(FitError, match="1 of 10 transitions are not finite, the first is 4"):
+        fit(data, LAYOUT, SMALL, 0)
+    assert issubclass(FitError, MbrlError)
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_loss_that_is_no_number_is_an_error():
+    with pytest.raises(FitError, match="last good model stays in use"):
+        fit(linear_data(30, scale=1e60), LAYOUT, SMALL, 0)  # finite, but not in single precision
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"members": 4},
+        {"layers": 3},
+        {"width": 24},
+        {"learning_rate": 1e-2},
+        {"weight_decay": 1e-2},
+        {"batch_size": 8},
+        {"steps": 61},
+        {"beta": 0.0},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_setting_changes_the_model(change):
+    data, x, u = linear_data(50), np.ones((1, 2)), np.ones((1, 1))
+    base = fit(data, LAYOUT, SMALL, 0)[0].predict(x, u)[0].mean(axis=0)
+    changed = fit(data, LAYOUT, dataclasses.replace(SMALL, **change), 0)[0].predict(x, u)[0].mean(axis=0)
+    assert not np.allclose(base, changed, rtol=1e-5)
+
+
+def test_refit_steps_changes_the_refit():
+    data = linear_data(50)
+    old, _ = fit(data, LAYOUT, SMALL, 0)
+    reports = [fit(data, LAYOUT, dataclasses.replace(SMALL, refit_steps=n), 0, previous=old)[1] for n in (5, 30)]
+    assert [r.steps for r in reports] == [5, 30] and reports[0].loss != reports[1].loss
+
+
+def test_weight_decay_shrinks_the_weights():
+    norms = [
+        np.square(fit(linear_data(50), LAYOUT, dataclasses.replace(SMALL, weight_decay=w), 0)[0].arrays["w_in"]).sum()
+        for w in (0.0, 0.05)
+    ]
+    assert norms[1] < 0.9 * norms[0]
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ConfigError, match="members"):
+        EnsembleConfig(members=0)
+    with pytest.raises(ConfigError, match="beta"):
+        EnsembleConfig(beta=1.5)
