@@ -96,10 +96,11 @@ class AnalyticDynamics:
         self._run(kernel.linearize, contiguous(x), contiguous(u), A, B)
         return A, B
 
-    def hessian_vector(self, x: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Second derivatives of ``v . step(x, u)`` by (x, u): v (B, nx) -> (B, nx + nu, nx + nu), about 9 digits."""
-        out = np.empty((len(x), self.nx + self.nu, self.nx + self.nu))
-        self._run(kernel.hessian_vector, contiguous(x), contiguous(u), contiguous(v), out)
+    def hessian(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Second derivatives of `step` by (x, u): (B, nx, nx + nu, nx + nu), to about 9 digits."""
+        n = self.nx + self.nu
+        out = np.empty((len(x), self.nx, n, n))
+        self._run(kernel.hessian, contiguous(x), contiguous(u), out)
         return out
 
     def rollout(
@@ -116,7 +117,6 @@ class AnalyticDynamics:
 
     def rollout_feedback(
         self,
-        x0: np.ndarray,
         nominal: tuple[np.ndarray, np.ndarray],
         policy: tuple[np.ndarray, np.ndarray],
         alphas: np.ndarray,
@@ -125,8 +125,7 @@ class AnalyticDynamics:
         """Mean motion under ``u = clip(u_hat + alpha k + K (x - x_hat), *limits)``, for each alpha.
 
         Args:
-            x0: start (nx,).
-            nominal: x_hat (H + 1, nx) and u_hat (H, nu).
+            nominal: x_hat (H + 1, nx), whose first row is the start, and u_hat (H, nu).
             policy: k (H, nu) and K (H, nu, nx).
             alphas: step lengths (N,).
             limits: lower and upper control limits (nu,).
@@ -136,7 +135,7 @@ class AnalyticDynamics:
         """
         horizon, count = len(nominal[1]), len(alphas)
         states, actions = np.empty((count, horizon + 1, self.nx)), np.empty((count, horizon, self.nu))
-        states[:, 0] = x0
+        states[:, 0] = nominal[0][0]
         args = tuple((contiguous(a), contiguous(b)) for a, b in (nominal, policy, limits))
         self._run(kernel.rollout_feedback, args[0], args[1], contiguous(alphas), args[2], states, actions)
         return states, actions

@@ -115,23 +115,19 @@ def linearize(f, method, x, u, A, B):
 
 
 @njit(error_model="numpy")
-def slope(f, method, nx, z, v, j, work, y):
-    """Derivative of ``v . f`` along entry j of z = (x, u), at the real part of z."""
+def slopes(f, method, nx, z, j, work, out):
+    """Derivatives (nx,) of the next state along entry j of z = (x, u), at the real part of z."""
     z[j] += STEP * 1j
-    advance(f, method, z[:nx], z[nx:], work, y)
+    advance(f, method, z[:nx], z[nx:], work, out)
     z[j] = z[j].real
-    total = 0.0
-    for i in range(nx):
-        total += v[i] * y[i].imag
-    return total / STEP
 
 
 @njit(error_model="numpy")
-def hessian_vector(f, method, x, u, v, out):
-    """Second derivatives of ``v . f`` (B, nx + nu, nx + nu): central differences of complex-step slopes."""
+def hessian(f, method, x, u, out):
+    """Second derivatives (B, nx, nx + nu, nx + nu): central differences of complex-step derivatives."""
     nx, n = x.shape[1], x.shape[1] + u.shape[1]
-    work, y = np.empty((5, nx), np.complex128), np.empty(nx, np.complex128)
-    z = np.empty(n, np.complex128)
+    work, z = np.empty((5, nx), np.complex128), np.empty(n, np.complex128)
+    ahead, behind = np.empty(nx, np.complex128), np.empty(nx, np.complex128)
     for b in range(x.shape[0]):
         z[:nx], z[nx:] = x[b], u[b]
         for k in range(n):
@@ -139,8 +135,9 @@ def hessian_vector(f, method, x, u, v, out):
             h = DIFFERENCE * max(1.0, abs(centre.real))
             for j in range(k + 1):
                 z[k] = centre + h
-                ahead = slope(f, method, nx, z, v[b], j, work, y)
+                slopes(f, method, nx, z, j, work, ahead)
                 z[k] = centre - h
-                behind = slope(f, method, nx, z, v[b], j, work, y)
+                slopes(f, method, nx, z, j, work, behind)
                 z[k] = centre
-                out[b, j, k] = out[b, k, j] = (ahead - behind) / (2.0 * h)
+                for i in range(nx):
+                    out[b, i, j, k] = out[b, i, k, j] = (ahead[i].imag - behind[i].imag) / (2.0 * h * STEP)

@@ -4,6 +4,9 @@ from mbrl_ros.registry import load_class
 
 PLANNERS = {
     "cem": "mbrl_ros.planners.cem:CEM",
+    "ddp": "mbrl_ros.planners.ddp:DDP",
+    "ilqr": "mbrl_ros.planners.ilqr:ILQR",
+    "lqr": "mbrl_ros.planners.lqr:LQR",
     "mppi": "mbrl_ros.planners.mppi:MPPI",
     "random_shooting": "mbrl_ros.planners.random_shooting:RandomShooting",
 }

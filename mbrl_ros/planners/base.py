@@ -32,9 +32,9 @@ class Dynamics(Protocol):
 class DifferentiableDynamics(Dynamics, Protocol):
     """Dynamics whose mean has derivatives.
 
-    Two more methods are used where a model has them: ``hessian_vector(x, u, v)``, the second derivatives of
-    ``v . step(x, u)`` by (x, u), (B, nx + nu, nx + nu), which DDP needs; and ``rollout_feedback``, a compiled
-    rollout under feedback (see `models/analytic.py`), which saves the line search a loop over `step`.
+    Two more methods are used where a model has them: ``hessian(x, u)``, the second derivatives of `step` by
+    (x, u), (B, nx, nx + nu, nx + nu), which DDP needs; and ``rollout_feedback``, a compiled rollout under feedback
+    (see `models/analytic.py`), which saves iLQR's line search a loop over `step`.
     """
 
     def step(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
