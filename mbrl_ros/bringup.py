@@ -1,0 +1,148 @@
+"""Brings the graph up as processes, watches over them and takes them down. Used where `ros2 launch` is missing.
+
+A process of its own for each node: learning never steals time from control, and a crash of one leaves the
+others standing, to be stopped in order.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mbrl_ros.graph import GRAPH
+
+STOP_TIMEOUT = 3.0  # s between asking a process to end and killing it
+LAST = "trial_manager"  # its end is the end of the run
+LOG_TAIL = 12  # lines of a dead node's log that are shown
+ENVIRONMENT = {  # one thread each: the products are small, and the cores are shared by the nodes
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+LOCAL_ONLY = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the graph came down.
+
+    Attributes:
+        code: exit code for the command line.
+        died: name of the node that died first, empty where none did.
+        why: its exit status and the end of its log.
+    """
+
+    code: int
+    died: str = ""
+    why: str = ""
+
+
+class Graph:
+    """The processes of one graph."""
+
+    def __init__(self, params_file: Path, logs: Path, namespace: str, log_level: str) -> None:
+        """Start every node.
+
+        Args:
+            params_file: parameters of all nodes.
+            logs: folder for one log file a node.
+            namespace: ROS namespace, empty for none.
+            log_level: of the ROS loggers.
+        """
+        logs.mkdir(parents=True, exist_ok=True)
+        self._logs = logs
+        environment = LOCAL_ONLY | dict(os.environ) | ENVIRONMENT
+        self.processes = {
+            spec.name: start(spec.name, node_arguments(params_file, namespace, log_level), logs, environment)
+            for spec in GRAPH
+        }
+        pin(self.processes)
+
+    def ended(self) -> Ending | None:
+        """How the run ended, or None while it goes on."""
+        for name, process in self.processes.items():
+            code = process.poll()
+            if code is not None and (name != LAST or code != 0):
+                return Ending(1, name, f"{exit_status(code)}\n{tail(self._logs / f'{name}.log')}".strip())
+        return Ending(0) if self.processes[LAST].poll() == 0 else None
+
+    def stop(self) -> None:
+        """Ask every process to end, the ones that move the robot first; kill what does not."""
+        order = sorted(self.processes, key=lambda n: n != "command_guard")
+        for name in order:
+            if self.processes[name].poll() is None:
+                self.processes[name].send_signal(signal.SIGINT)
+        end = time.monotonic() + STOP_TIMEOUT
+        for process in self.processes.values():
+            try:
+                process.wait(max(end - time.monotonic(), 0.01))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def node_arguments(params_file: Path, namespace: str, log_level: str) -> list[str]:
+    """ROS arguments of a node process."""
+    remap = ["-r", f"__ns:=/{namespace.strip('/')}"] if namespace.strip("/") else []
+    return ["--ros-args", "--params-file", str(params_file), *remap, "--log-level", log_level]
+
+
+def start(name: str, arguments: Sequence[str], logs: Path, environment: Mapping[str, str]) -> subprocess.Popen:
+    """Start one node in a session of its own, so that Ctrl-C reaches it only through us, in order."""
+    with (logs / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", f"mbrl_ros.nodes.{name}", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent dies, so that a killed run leaves no robot moving (Linux)."""
+    set_death_signal = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+
+
+def pin(processes: Mapping[str, subprocess.Popen]) -> None:
+    """Training to the last core, everything else to the others, so that learning never delays control."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        return
+    for name, process in processes.items():
+        try:
+            os.sched_setaffinity(process.pid, cores[-1:] if name == "model_learner" else cores[:-1])
+        except ProcessLookupError:
+            continue  # it is dead already; `ended` will tell
+
+
+def exit_status(code: int) -> str:
+    """Exit code of a process in words."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def tail(path: Path) -> str:
+    """Last lines of a log."""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_TAIL:]) if path.exists() else ""
+
+
+def watch(graph: Graph, serve: Callable[[], None], interrupted: Callable[[], bool]) -> Ending:
+    """Serve the view until the run ends, a node dies or the user interrupts; then stop what is left."""
+    try:
+        while not interrupted():
+            ending = graph.ended()
+            if ending is not None:
+                return ending
+            serve()
+        return Ending(130)
+    finally:
+        graph.stop()

@@ -1,0 +1,80 @@
+"""The command line: ``mbrl_ros sim | report | bench``."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mbrl_ros.errors import MbrlError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="mbrl_ros", description="Model-based reinforcement learning for ROS 2 robots.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_sim(commands.add_parser("sim", help="a simulated robot learns its task over ROS 2"))
+    report = commands.add_parser("report", help="make the report of a run folder again")
+    report.add_argument("folder", type=Path, help="run folder")
+    bench = commands.add_parser("bench", help="studies, with every raw value")
+    studies = bench.add_subparsers(dest="study", required=True, metavar="STUDY")
+    add_swingup(studies.add_parser("swingup", help="experience until solved, seed by seed"))
+    return top
+
+
+def add_sim(sim: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros sim``."""
+    sim.add_argument("--robot", help="robot: a name or the path of its YAML (default cartpole)")
+    sim.add_argument("--planner", help="planner (default cem)")
+    sim.add_argument("--model", help="dynamics model (default probabilistic_ensemble)")
+    sim.add_argument("--seed", type=int, help="seed of every random generator (default 0)")
+    sim.add_argument("--trials", type=int, help="largest number of trials (default 12)")
+    sim.add_argument("--lockstep", action="store_true", default=None, help="deterministic, as fast as it goes")
+    sim.add_argument("--gui", action="store_true", default=None, help="show the PyBullet window")
+    sim.add_argument("--output", type=Path, help="run folder (default runs/<robot>_<planner>_seed<seed>_<time>)")
+    sim.add_argument("--params-file", type=Path, help="ROS parameter file; command-line options win over it")
+    sim.add_argument("--namespace", default="", help="ROS namespace of the graph")
+    sim.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error", "fatal"))
+    sim.add_argument("--no-report", action="store_true", help="leave out the report at the end")
+
+
+def add_swingup(swingup: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros bench swingup``."""
+    swingup.add_argument("--seeds", type=int, default=10, help="seeds 0 .. N-1 (default 10)")
+    swingup.add_argument("--trials", type=int, default=12, help="largest number of trials a seed (default 12)")
+    swingup.add_argument("--planner", default="cem", help="planner (default cem)")
+    swingup.add_argument("--model", default="probabilistic_ensemble", help="dynamics model")
+    swingup.add_argument("--params-file", type=Path, help="ROS parameter file")
+    swingup.add_argument("--json", type=Path, help="write one row a seed to this file")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. A user's mistake is a message, never a traceback."""
+    arguments = parser().parse_args(argv)
+    try:
+        return dispatch(arguments)
+    except MbrlError as error:
+        print(f"mbrl_ros: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def dispatch(arguments: argparse.Namespace) -> int:
+    """Call the command; imports are here so that each command loads only what it needs."""
+    if arguments.command == "sim":
+        from mbrl_ros.session import run_simulation
+
+        return run_simulation(arguments, command_line=shlex.join(["mbrl_ros", *sys.argv[1:]]))
+    if arguments.command == "report":
+        from mbrl_ros.reporting.report import write_report
+
+        print(write_report(arguments.folder))
+        return 0
+    from mbrl_ros.benchmarks.swingup import run_benchmark
+
+    return run_benchmark(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

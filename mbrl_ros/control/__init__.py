@@ -1,0 +1,1 @@
+"""The logic of the controller and the learner, without ROS."""

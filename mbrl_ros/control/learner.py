@@ -1,0 +1,96 @@
+"""The learning loop without ROS: aggregate transitions, fit, keep the last good model (DAgger, Ross et al. 2011)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mbrl_ros.data.pairing import Pair
+from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.models.evaluation import multi_step_error, one_step_error
+from mbrl_ros.models.layout import StateLayout
+from mbrl_ros.types import Transitions
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model, the number of transitions it has seen and what the trainer reports."""
+
+    model: Any
+    data_size: int
+    report: Any
+
+
+class Learner:
+    """Holds all transitions and the newest model.
+
+    Attributes:
+        model: newest model, None before the first fit.
+        version: number of fits that succeeded, in this run and the one it resumes.
+        trained_on: transitions the newest model has seen.
+    """
+
+    def __init__(self, store: TransitionStore, layout: StateLayout, train: Callable, config: Any, seed: int) -> None:
+        """Args:
+        store: where transitions are kept; its content is learned from, too.
+        layout: state layout.
+        train: `fit(data, layout, config, seed, previous)` of a model.
+        config: the model's configuration.
+        seed: of the training.
+        """
+        self._store, self._layout, self._train, self._config, self._seed = store, layout, train, config, seed
+        data = store.load()
+        self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = list(
+            zip(data.x, data.u, data.x_next, data.trajectory.tolist(), strict=True)
+        )
+        self.model: Any = None
+        self.version = 0
+        self.trained_on = 0
+        self._trial_start, self._trial_model = len(self._rows), None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, pair: Pair, trial: int) -> None:
+        """Store a transition durably; only then does it count.
+
+        Raises:
+            StoreError: it could not be stored; it is not learned from either.
+        """
+        self._store.append(pair.stamp_ns, trial, pair.trajectory, pair.x, pair.u, pair.x_next)
+        self._rows.append((pair.x, pair.u, pair.x_next, pair.trajectory))
+
+    def begin_trial(self) -> None:
+        """Remember where the trial begins and which model it begins with."""
+        self._trial_start, self._trial_model = len(self), self.model
+
+    def data(self, start: int = 0) -> Transitions:
+        """Transitions from row `start` on."""
+        x, u, x_next, trajectory = zip(*self._rows[start:], strict=True)
+        return Transitions(np.array(x), np.array(u), np.array(x_next), np.array(trajectory))
+
+    def trial_errors(self, horizon: int) -> tuple[float, float]:
+        """One-step and `horizon`-step error, on this trial's motion, of the model the trial began with.
+
+        That model has not seen the trial, so the errors are honest; NaN without model or motion.
+        """
+        if self._trial_model is None or len(self) == self._trial_start:
+            return float("nan"), float("nan")
+        motion = self.data(self._trial_start)
+        return one_step_error(self._trial_model, motion), multi_step_error(self._trial_model, motion, horizon)
+
+    def fit(self, data: Transitions, warm: bool) -> Fitted:
+        """Train on `data`; `warm` starts from the newest model. Changes nothing here, so a thread may call it.
+
+        Raises:
+            MbrlError: the training failed; the last good model stays in use.
+        """
+        previous = self.model if warm else None
+        model, report = self._train(data, self._layout, self._config, self._seed + self.version, previous)
+        return Fitted(model, len(data), report)
+
+    def accept(self, fitted: Fitted) -> None:
+        """Make a fitted model the newest one."""
+        self.model, self.trained_on = fitted.model, fitted.data_size
+        self.version += 1

@@ -1,0 +1,80 @@
+"""What is recorded of a trial while it runs, tick by tick, and its score at the end."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mbrl_ros.reporting.run_folder import TrialArrays
+from mbrl_ros.reporting.summary import TrialResult, planning_percentiles, score_trial
+from mbrl_ros.robots.description import RobotDescription
+
+
+@dataclass
+class TrialRecord:
+    """Everything that came in during one trial, keyed by stamp in ns."""
+
+    index: int
+    policy: str
+    observations: dict[int, np.ndarray] = field(default_factory=dict)
+    applied: dict[int, tuple[np.ndarray, str]] = field(default_factory=dict)
+    telemetry: dict[int, Mapping[str, float]] = field(default_factory=dict)
+    ended_early: str = ""
+
+    def steps(self) -> int:
+        """Control periods that have passed since the first observation."""
+        return max(len(self.observations) - 1, 0)
+
+    def arrays(self, task: Any) -> TrialArrays:
+        """The trial tick by tick, NaN where there is nothing."""
+        stamps = sorted(self.observations)
+        x = np.array([self.observations[s] for s in stamps])
+        nu = next((len(u) for u, _ in self.applied.values()), 1)
+        nothing: tuple[np.ndarray, str] = (np.full(nu, np.nan), "")
+        u = np.array([self.applied.get(s, nothing)[0] for s in stamps])
+        return TrialArrays(
+            stamp=1e-9 * np.array(stamps, float),
+            x=x,
+            u=u,
+            cost=task.running_cost(x, np.nan_to_num(u)),
+            planning_time=self._column(stamps, "planning_time", np.nan),
+            model_version=self._column(stamps, "model_version", 0).astype(int),
+            deadline_missed=self._column(stamps, "deadline_missed", 0) == 1,
+        )
+
+    def _column(self, stamps: list[int], name: str, missing: float) -> np.ndarray:
+        return np.array([self.telemetry.get(s, {}).get(name, missing) for s in stamps])
+
+    def result(self, task: Any, robot: RobotDescription, before: float, learner: Mapping[str, float]) -> TrialResult:
+        """Score of the trial.
+
+        Args:
+            task: costs and target.
+            robot: for the control period and the length of a trial.
+            before: motion in s recorded before this trial.
+            learner: telemetry of the learner for this trial; empty where there is none.
+        """
+        arrays = self.arrays(task)
+        duration = robot.trial_duration
+        cost, on_target, solved = score_trial(task, arrays.x, arrays.u, robot.dt, duration)
+        versions = arrays.model_version[arrays.model_version > 0]
+        return TrialResult(
+            index=self.index,
+            policy=self.policy,
+            steps=self.steps(),
+            duration_s=self.steps() * robot.dt,
+            experience_before_s=before,
+            cost=cost,
+            time_on_target_s=on_target,
+            solved=solved and not self.ended_early,
+            ended_early=self.ended_early,
+            model_version=int(versions[-1]) if len(versions) else 0,
+            refits=len(set(versions.tolist())) - 1 if len(versions) else 0,
+            one_step_error=learner.get("one_step_error", float("nan")),
+            multi_step_error=learner.get("multi_step_error", float("nan")),
+            planning_time_ms=planning_percentiles(arrays.planning_time),
+            deadline_misses=int(arrays.deadline_missed.sum()),
+            flags=dict(Counter(flag for _, flag in self.applied.values())),
+        )

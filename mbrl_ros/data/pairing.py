@@ -1,0 +1,69 @@
+"""Pairs observations with the commands that were really applied, by stamp."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+KEPT = 100  # observations and commands remembered, in periods
+USABLE = ("ok", "limited")  # guard flags of commands that acted for their whole period
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One transition: x and u at `stamp_ns`, x_next a period later; `trajectory` counts unbroken stretches."""
+
+    stamp_ns: int
+    x: np.ndarray
+    u: np.ndarray
+    x_next: np.ndarray
+    trajectory: int
+
+
+class TransitionPairer:
+    """Turns two streams that may arrive interleaved in any way into transitions in order.
+
+    A transition needs the observation at t, the command applied at t, usable by its flag, and the observation
+    at exactly t + dt. Whatever is missing leaves a gap, and after a gap a new trajectory begins.
+    """
+
+    def __init__(self, dt_ns: int, first_trajectory: int) -> None:
+        """Args:
+        dt_ns: control period in ns.
+        first_trajectory: number of the first trajectory.
+        """
+        self._dt_ns = dt_ns
+        self._observed: dict[int, np.ndarray] = {}
+        self._applied: dict[int, np.ndarray] = {}
+        self._last: int | None = None
+        self._trajectory = first_trajectory - 1
+
+    def observe(self, stamp_ns: int, x: np.ndarray) -> list[Pair]:
+        """Take an observation (nx,) and return what it completes."""
+        self._observed[stamp_ns] = x
+        return self._complete(stamp_ns - self._dt_ns, stamp_ns)
+
+    def apply(self, stamp_ns: int, u: np.ndarray, flag: str) -> list[Pair]:
+        """Take an applied command (nu,) with the guard's flag and return what it completes."""
+        if flag not in USABLE or not np.all(np.isfinite(u)):
+            return []
+        self._applied[stamp_ns] = u
+        return self._complete(stamp_ns)
+
+    def _complete(self, *stamps: int) -> list[Pair]:
+        """Transitions that start at one of the stamps and are whole by now."""
+        pairs = [self._pair(stamp) for stamp in stamps if self._whole(stamp)]
+        for seen in (self._observed, self._applied):
+            while len(seen) > KEPT:
+                del seen[min(seen)]
+        return pairs
+
+    def _whole(self, stamp: int) -> bool:
+        newer = self._last is None or stamp > self._last
+        return newer and stamp in self._observed and stamp in self._applied and stamp + self._dt_ns in self._observed
+
+    def _pair(self, stamp: int) -> Pair:
+        if self._last is None or stamp != self._last + self._dt_ns:
+            self._trajectory += 1
+        self._last = stamp
+        x_next = self._observed[stamp + self._dt_ns]
+        return Pair(stamp, self._observed[stamp], self._applied[stamp], x_next, self._trajectory)

@@ -1,0 +1,151 @@
+"""The one description of the graph: which nodes there are, how each is configured and what they share.
+
+Read by the command line (`bringup`), by ``launch/sim.launch.py`` and by the nodes themselves, so that the
+three cannot drift apart. Imports no ROS: parameters are validated before any node starts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mbrl_ros.config import build, option, validate
+from mbrl_ros.errors import ConfigError, UnknownNameError, lookup
+from mbrl_ros.models import model_class
+from mbrl_ros.planners import planner_class
+from mbrl_ros.policies.smooth_random import SmoothRandomConfig
+from mbrl_ros.robots.description import load_robot
+from mbrl_ros.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class SharedConfig:
+    """Parameters that every node has, with one value for all."""
+
+    robot: str = option("cartpole", "robot: a name from config/robots or the path of its YAML")
+    seed: int = option(0, "seed of every random generator", low=0, high=2**31 - 1)
+    lockstep: bool = option(False, "deterministic and as fast as it goes, instead of real time")
+    output: str = option("", "run folder; empty keeps nothing")
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class SimConfig(SharedConfig):
+    """The simulator that stands in for the hardware."""
+
+    gui: bool = option(False, "show the PyBullet window")
+    watchdog_ticks: int = option(3, "ticks without a command after which the drive goes limp", low=1, high=1000)
+    step_timeout: float = option(30.0, "lockstep: longest wait for the other nodes", unit="s", low=0.1, high=3600.0)
+
+
+@dataclass(frozen=True)
+class ControllerConfig(SharedConfig):
+    """The model-predictive controller."""
+
+    planner: str = option("cem", "planning method")
+    model: str = option("probabilistic_ensemble", "kind of dynamics model")
+    horizon: int = option(25, "planning horizon in control periods", low=1, high=1000)
+    particles: int = option(5, "sampled futures of each candidate", low=1, high=1000)
+    sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle")
+    budget: float = option(0.6, "planning time as a share of the control period", low=0.01, high=1.0)
+
+
+@dataclass(frozen=True)
+class LearnerConfig(SharedConfig):
+    """The model learner."""
+
+    model: str = option("probabilistic_ensemble", "kind of dynamics model")
+    refit_every: int = option(20, "new transitions after which the model is refitted during a trial", low=1, high=10000)
+    error_horizon: int = option(25, "periods over which the multi-step error is measured", low=1, high=1000)
+
+
+@dataclass(frozen=True)
+class TrialConfig(SharedConfig):
+    """The trial manager."""
+
+    trials: int = option(12, "largest number of trials", low=1, high=10000)
+    base_trials: int = option(1, "trials with the base policy at the start of a run without data", low=0, high=10000)
+    stop_after_solved: int = option(2, "solved trials in a row that end the run", low=1, high=10000)
+    planner: str = option("cem", "planning method, for the record")
+    model: str = option("probabilistic_ensemble", "kind of dynamics model, for the record")
+    command: str = option("", "command line of the run, for the record")
+    start_timeout: float = option(60.0, "longest wait for the graph to be ready", unit="s", low=1.0, high=3600.0)
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """A node: its name, its own parameters and the groups of parameters below it.
+
+    Attributes:
+        name: node name, also the module in `mbrl_ros.nodes` and the executable.
+        config: dataclass of its own parameters.
+        groups: which groups it has (``task``, ``planner``, ``model``, ``policy``, ``filter``, ``guard``).
+    """
+
+    name: str
+    config: type
+    groups: tuple[str, ...] = ()
+
+
+GRAPH = (
+    NodeSpec("pybullet_sim", SimConfig),
+    NodeSpec("state_estimator", SharedConfig, ("filter",)),
+    NodeSpec("model_learner", LearnerConfig, ("model",)),
+    NodeSpec("mpc_controller", ControllerConfig, ("planner", "task", "policy")),
+    NodeSpec("command_guard", SharedConfig, ("guard",)),
+    NodeSpec("trial_manager", TrialConfig, ("task",)),
+)
+NODES = {spec.name: spec for spec in GRAPH}
+
+
+def group_classes(spec: NodeSpec, config: Any) -> dict[str, type]:
+    """Parameter prefix -> configuration class of each group of a node; ``cem`` for the planner CEM, and so on."""
+    from mbrl_ros.estimation.joint_filter import FilterConfig
+    from mbrl_ros.safety.guard import GuardConfig
+
+    result: dict[str, type] = {}
+    for group in spec.groups:
+        if group == "planner":
+            result[config.planner] = planner_class(config.planner).config_class
+        elif group == "model":
+            result[config.model] = model_class(config.model).config_class
+        elif group == "task":
+            result["task"] = lookup(TASKS, "task", load_robot(config.robot).task).config_class
+        else:
+            result[group] = {"filter": FilterConfig, "guard": GuardConfig, "policy": SmoothRandomConfig}[group]
+    return result
+
+
+def configure(spec: NodeSpec, values: Mapping[str, Any], where: str = "") -> tuple[Any, dict[str, Any]]:
+    """Build a node's configuration and its groups from flat values such as ``{"planner": "cem", "cem.rounds": 3}``.
+
+    Raises:
+        ConfigError: unknown key, wrong type, value out of range or unknown name.
+    """
+    own = {key: value for key, value in values.items() if "." not in key}
+    config = build(spec.config, own, where)
+    try:
+        classes = group_classes(spec, config)
+    except UnknownNameError as error:
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+    grouped: dict[str, dict[str, Any]] = {prefix: {} for prefix in classes}
+    for key, value in values.items():
+        prefix, _, name = key.partition(".")
+        if not name:
+            continue
+        if prefix not in grouped:
+            known = ", ".join(sorted(classes)) or "none"
+            raise ConfigError(f"{where}: unknown key '{key}'; groups of {spec.name}: {known}")
+        grouped[prefix][name] = value
+    groups = {prefix: build(cls, grouped[prefix], f"{where} {prefix}".strip()) for prefix, cls in classes.items()}
+    return config, groups
+
+
+def node_parameters(shared: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Flat parameters of every node: what is shared, where the node knows it, then its own overrides."""
+    result = {}
+    for spec in GRAPH:
+        known = set(spec.config.__dataclass_fields__)
+        result[spec.name] = {k: v for k, v in shared.items() if k in known} | dict(overrides.get(spec.name, {}))
+    return result

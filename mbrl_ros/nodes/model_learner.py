@@ -1,0 +1,196 @@
+"""The learner node: stores every transition, refits while the robot moves, publishes each new model."""
+
+import array
+import sys
+import tempfile
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Header, String, UInt8MultiArray, UInt64
+
+from mbrl_ros.control.learner import Fitted, Learner
+from mbrl_ros.data.pairing import Pair, TransitionPairer
+from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.errors import MbrlError
+from mbrl_ros.models.serialization import to_bytes
+from mbrl_ros.models.trainers import TRAINERS
+from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_time, status_values, to_scalars, to_time
+from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, PipelineNode, run
+from mbrl_ros.reporting.run_folder import (
+    TRANSITIONS,
+    create_run_folder,
+    model_path,
+    model_versions,
+    write_atomically,
+)
+
+
+class ModelLearner(PipelineNode):
+    """Aggregates transitions and refits: in a thread of its own in real time, inside the tick in lockstep."""
+
+    def __init__(self) -> None:
+        super().__init__("model_learner")
+        cfg, robot = self.config, self.robot
+        self.folder = create_run_folder(Path(cfg.output or tempfile.mkdtemp(prefix="mbrl_ros_")))
+        self.store = TransitionStore(self.folder / TRANSITIONS, robot.name, robot.layout)
+        self.learner = Learner(self.store, robot.layout, TRAINERS[cfg.model], self.groups[cfg.model], cfg.seed)
+        self.learner.version = max(model_versions(self.folder), default=0)
+        self.pairer = TransitionPairer(round(1e9 * robot.dt), self.store.next_trajectory)
+        self.trial, self.policy, self.phase = 0, "", "done"
+        self.active_version, self.fit_seconds, self.problem = 0, 0.0, ""
+        self.observed_ns = self.applied_ns = 0
+        self.open_tick: int | None = None  # lockstep: tick that has yet to be reported done
+        self.open_trial: int | None = None  # trial whose end has yet to be acknowledged
+        self.full_fit_due = len(self.learner) > 0
+        self.pool = ThreadPoolExecutor(1)
+        self.running: Future[Fitted] | None = None
+        self.models = self.publish_to(UInt8MultiArray, "dynamics_model", LATCHED)
+        self.telemetry = self.publish_to(JointState, "~/telemetry")
+        self.ready = self.publish_to(String, "trial_ready")
+        self.listen_to(UInt64, "mpc_controller/model_version", self.on_active_version, LATCHED)
+        self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
+        self.listen_to(JointState, "observation", self.on_observation)
+        self.listen_to(JointState, "applied_command", self.on_applied)
+        if cfg.lockstep:
+            self.tick_done = self.publish_to(Header, "tick_done")
+        self.create_wall_timer(0.02, self.guarded(self.work))
+        self.doing(f"{len(self.learner)} transitions in the store")
+
+    # what comes in
+
+    def on_observation(self, message: JointState) -> None:
+        """Pair the observation."""
+        self.observed_ns = from_time(message.header.stamp)
+        x = np.concatenate(from_joint_state(message, self.robot.joints))
+        self.take(self.pairer.observe(self.observed_ns, x))
+
+    def on_applied(self, message: JointState) -> None:
+        """Pair the command that was really applied."""
+        self.applied_ns = from_time(message.header.stamp)
+        u = from_command(message, self.robot.actuators)
+        self.take(self.pairer.apply(self.applied_ns, u, message.header.frame_id))
+
+    def on_active_version(self, message: UInt64) -> None:
+        """The controller has taken a model into use."""
+        self.active_version = message.data
+        self.settle()
+
+    def on_trial(self, message: DiagnosticStatus) -> None:
+        """A trial begins, or is over: then judge the model, refit on everything and acknowledge."""
+        values = status_values(message)
+        self.trial, self.policy, self.phase = int(values["index"]), values["policy"], message.message
+        if self.phase == "run":
+            self.learner.begin_trial()
+            self.ready.publish(String(data=f"{self.get_name()} {self.trial} run"))
+        elif len(self.learner):
+            self.open_trial, self.full_fit_due = self.trial, True
+            self.work()
+        else:
+            self.open_trial = self.trial
+            self.settle()
+
+    # what is made of it
+
+    def take(self, pairs: list[Pair]) -> None:
+        """Store transitions, then work on the model where that is due."""
+        for pair in pairs:
+            try:
+                self.learner.add(pair, self.trial)
+                self.problem = ""
+            except MbrlError as error:
+                self.problem = str(error)
+                self.get_logger().error(f"transition not stored: {error}", throttle_duration_sec=1.0)
+        if self.config.lockstep and self.observed_ns == self.applied_ns:
+            self.open_tick = self.observed_ns
+            self.work()
+
+    def refit_due(self) -> bool:
+        """Whether enough new transitions have come during a trial that plans."""
+        news = len(self.learner) - self.learner.trained_on
+        return self.phase == "run" and self.policy == "mpc" and news >= self.config.refit_every
+
+    def work(self) -> None:
+        """Start the fit that is due, take up the one that is finished, report what is settled."""
+        if self.running is not None and self.running.done():
+            self.finish(self.running)
+        if self.running is None and (self.full_fit_due or self.refit_due()):
+            warm, self.full_fit_due = not self.full_fit_due, False
+            self.doing(f"fitting {len(self.learner)} transitions")
+            self.running = self.pool.submit(self.learner.fit, self.learner.data(), warm)
+            if self.config.lockstep:
+                self.finish(self.running)
+        self.settle()
+
+    def finish(self, future: "Future[Fitted]") -> None:
+        """Publish the model of a finished fit; after a failed one the last good model stays."""
+        self.running = None
+        try:
+            fitted = future.result()
+        except MbrlError as error:
+            self.problem = str(error)
+            self.get_logger().error(f"model version {self.learner.version} stays in use: {error}")
+            return
+        self.learner.accept(fitted)
+        self.fit_seconds = fitted.report.seconds
+        self.doing(f"model {self.learner.version} from {fitted.data_size} transitions")
+        data = to_bytes(fitted.model, self.learner.version, fitted.data_size, self.robot.name)
+        self.models.publish(UInt8MultiArray(data=array.array("B", data)))
+        try:
+            write_atomically(model_path(self.folder, self.learner.version), data)
+        except MbrlError as error:
+            self.problem = str(error)
+            self.get_logger().error(str(error))
+
+    def settle(self) -> None:
+        """Acknowledge the tick or the trial once the controller uses the newest model."""
+        busy = self.running is not None or self.full_fit_due
+        if busy or (self.learner.model is not None and self.active_version != self.learner.version):
+            return
+        if self.open_tick is not None:
+            self.tick_done.publish(Header(frame_id=self.get_name(), stamp=to_time(self.open_tick)))
+            self.open_tick = None
+        if self.open_trial is not None:
+            self.publish_trial()
+            self.ready.publish(String(data=f"{self.get_name()} {self.open_trial} done"))
+            self.open_trial = None
+
+    def publish_trial(self) -> None:
+        """Figures of the trial that has ended."""
+        one, many = self.learner.trial_errors(self.config.error_horizon)
+        values = {
+            "trial": float(self.open_trial or 0),
+            "one_step_error": one,
+            "multi_step_error": many,
+            "transitions": float(len(self.learner)),
+            "model_version": float(self.learner.version),
+            "fit_seconds": self.fit_seconds,
+        }
+        self.telemetry.publish(to_scalars(time.time_ns(), values))
+
+    def status(self) -> tuple[bytes, dict[str, object]]:
+        """See PipelineNode."""
+        if self.problem:
+            self.doing(self.problem)
+        return ERROR if self.problem else OK, {
+            "transitions": len(self.learner),
+            "model_version": self.learner.version,
+            "fit_seconds": f"{self.fit_seconds:.2f}",
+        }
+
+    def on_shutdown(self) -> None:
+        """See PipelineNode."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.store.close()
+
+
+def main() -> int:
+    """Entry point of the executable."""
+    return run(ModelLearner)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

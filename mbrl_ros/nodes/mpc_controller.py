@@ -1,0 +1,160 @@
+"""The controller node: observation in, command and plan out, once a control period."""
+
+import sys
+import time
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64, String, UInt8MultiArray, UInt64
+from trajectory_msgs.msg import JointTrajectory
+
+from mbrl_ros.control.controller import Controller, Tick
+from mbrl_ros.errors import ModelRejectedError
+from mbrl_ros.models.serialization import from_bytes
+from mbrl_ros.nodes.conversions import (
+    from_joint_state,
+    from_time,
+    status_values,
+    to_command,
+    to_scalars,
+    to_trajectory,
+)
+from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, PipelineNode, run
+from mbrl_ros.planners import planner_class
+from mbrl_ros.planners.base import Problem
+from mbrl_ros.policies.smooth_random import SmoothRandom
+from mbrl_ros.tasks import TASKS
+
+LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
+
+
+class MpcController(PipelineNode):
+    """Runs the base policy until there is a model, then plans through the newest one."""
+
+    def __init__(self) -> None:
+        super().__init__("mpc_controller")
+        cfg, robot = self.config, self.robot
+        self.dt_ns = round(1e9 * robot.dt)
+        self.delay_ticks = 0 if cfg.lockstep else 1
+        task = TASKS[robot.task](self.groups["task"])
+        problem = Problem(None, task, -robot.u_max, robot.u_max, cfg.horizon, cfg.particles, cfg.sample_noise)  # type: ignore[arg-type]
+        budget = float("inf") if cfg.lockstep else cfg.budget * robot.dt
+        planner = planner_class(cfg.planner)(self.groups[cfg.planner])
+        self.controller = Controller(planner, problem, self.delay_ticks, budget)
+        self.version = self.trial = self.ticks = self.misses = self.rejected = self.skipped = 0
+        self.acting, self.policy = (
+            False,
+            SmoothRandom(self.groups["policy"], -robot.u_max, robot.u_max, 1, np.random.default_rng(0)),
+        )
+        self.base = True
+        self.pending: tuple[int, object] | None = None
+        self.commands = self.publish_to(JointState, "command")
+        self.plans = self.create_publisher(JointTrajectory, "plan", 10)
+        self.telemetry = self.publish_to(JointState, "~/telemetry")
+        self.scalars = {
+            n: self.create_publisher(Float64, f"~/{n}", 10)
+            for n in ("planning_time", "cost", "spread", "deadline_misses")
+        }
+        self.model_version = self.publish_to(UInt64, "~/model_version", LATCHED)
+        self.ready = self.publish_to(String, "trial_ready")
+        self.listen_to(UInt8MultiArray, "dynamics_model", self.on_model, LATCHED)
+        self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
+        self.listen_to(JointState, "observation", self.on_observation)
+        self.doing("waiting for a trial")
+
+    def on_model(self, message: UInt8MultiArray) -> None:
+        """Check a model now, use it between two ticks; a damaged one is refused and the last one stays."""
+        try:
+            model, header = from_bytes(bytes(message.data), self.robot.name, self.robot.layout)
+        except ModelRejectedError as error:
+            self.rejected += 1
+            self.get_logger().error(f"model rejected, version {self.version} stays in use: {error}")
+            return
+        self.controller.use(model)
+        if not self.acting:
+            self.warm_up()
+        self.version = header.version
+        self.model_version.publish(UInt64(data=self.version))
+
+    def warm_up(self) -> None:
+        """Compile and load everything a tick needs, before the robot moves."""
+        self.controller.reset()
+        x = np.concatenate([self.robot.start_position, np.zeros(len(self.robot.joints))])
+        for _ in range(2):
+            self.controller.tick(x, np.random.default_rng(0))
+        self.controller.reset()
+
+    def on_trial(self, message: DiagnosticStatus) -> None:
+        """Take up a phase of the trials and say so."""
+        values = status_values(message)
+        self.trial, self.acting = int(values["index"]), message.message == "run"
+        if self.acting:
+            self.ticks = 0
+            self.controller.reset()
+            self.base = values["policy"] == "base"
+            rng = np.random.default_rng([self.config.seed, self.trial])
+            limit = self.robot.u_max
+            self.policy = SmoothRandom(self.groups["policy"], -limit, limit, self.robot.trial_steps, rng)
+        self.doing(f"trial {self.trial}: {'base policy' if self.base else 'planning'}" if self.acting else "idle")
+        self.ready.publish(String(data=f"{self.get_name()} {self.trial} {message.message}"))
+
+    def on_observation(self, message: JointState) -> None:
+        """One tick of control."""
+        if not self.acting:
+            return
+        stamp_ns = from_time(message.header.stamp)
+        if not self.config.lockstep and time.time_ns() - stamp_ns > LATE_PERIODS * self.dt_ns:
+            self.skipped += 1  # a newer observation is waiting
+            return
+        x = np.concatenate(from_joint_state(message, self.robot.joints))
+        act_ns = stamp_ns + self.delay_ticks * self.dt_ns
+        if self.base or self.version == 0:
+            action, tick = self.policy.action(self.ticks), None
+            self.controller.note_sent(action)
+        else:
+            tick = self.controller.tick(x, np.random.default_rng([self.config.seed, self.trial, self.ticks]))
+            action = tick.action
+        self.commands.publish(to_command(act_ns, self.robot.actuators, action))
+        self.ticks += 1
+        if tick is not None:
+            self.publish_tick(stamp_ns, act_ns, tick)
+
+    def publish_tick(self, stamp_ns: int, act_ns: int, tick: Tick) -> None:
+        """Publish the plan and the figures of a tick, after the command."""
+        self.misses += tick.missed
+        values = {
+            "planning_time": tick.seconds,
+            "cost": tick.plan.cost,
+            "spread": tick.spread,
+            "deadline_missed": float(tick.missed),
+            "deadline_misses": float(self.misses),
+            "rounds": float(tick.plan.rounds),
+            "model_version": float(self.version),
+        }
+        self.telemetry.publish(to_scalars(stamp_ns, values))
+        for name, publisher in self.scalars.items():
+            publisher.publish(Float64(data=values[name]))
+        robot = self.robot
+        self.plans.publish(
+            to_trajectory(act_ns, robot.dt, robot.joints, tick.states, robot.actuators, tick.plan.actions)
+        )
+
+    def status(self) -> tuple[bytes, dict[str, object]]:
+        """See PipelineNode."""
+        level = ERROR if self.rejected else WARN if self.misses or self.skipped else OK
+        return level, {
+            "model_version": self.version,
+            "deadline_misses": self.misses,
+            "observations_skipped": self.skipped,
+            "models_rejected": self.rejected,
+        }
+
+
+def main() -> int:
+    """Entry point of the executable."""
+    return run(MpcController)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The simulator node: stands in for the hardware, in real time or in lockstep."""
+
+import sys
+import time
+
+import numpy as np
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray, Header
+from std_srvs.srv import SetBool, Trigger
+
+from mbrl_ros.nodes.conversions import from_command, from_time, to_joint_state, to_time
+from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, OK, WARN, PipelineNode, run
+from mbrl_ros.robots.pybullet_plant import PyBulletPlant
+
+PARTICIPANTS = ("model_learner", "trial_manager")  # whose tick_done a lockstep tick waits for
+PAUSE_GAP = 20  # periods that pass at a reset, so that nobody pairs states across it
+
+
+class PyBulletSim(PipelineNode):
+    """Publishes noisy joint states once a control period and applies the effort commands."""
+
+    def __init__(self) -> None:
+        super().__init__("pybullet_sim")
+        self.dt_ns = round(1e9 * self.robot.dt)
+        self.plant = PyBulletPlant(self.robot, gui=self.config.gui)
+        self.plant.reset(np.array(self.robot.start_position))
+        self.resets = self.ticks = self.late_ticks = self.silent_ticks = 0
+        self.running = False
+        self.stamp_ns = 0
+        self.effort = np.zeros(len(self.robot.actuators))
+        self.rng = np.random.default_rng([self.config.seed, 0])
+        self.sensors = self.publish_to(JointState, "joint_states")
+        self.create_service(Trigger, "~/reset", self.guarded(self.on_reset))
+        self.create_service(SetBool, "~/run", self.guarded(self.on_run))
+        if self.config.lockstep:
+            self.missing: set[str] = set()
+            self.clock = self.create_publisher(Clock, "/clock", BEST_EFFORT)
+            self.listen_to(JointState, "applied_command", self.on_applied)
+            self.listen_to(Header, "tick_done", self.on_tick_done)
+            self.create_wall_timer(1.0, self.guarded(self.check_progress))
+        else:
+            self.listen_to(Float64MultiArray, "effort_controller/commands", self.on_command)
+            self.ground_truth = self.create_publisher(JointState, "~/ground_truth", BEST_EFFORT)
+            self.next_tick = time.monotonic()
+            self.create_wall_timer(self.robot.dt, self.guarded(self.on_timer))
+        self.doing("paused")
+
+    def on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Pause and put the robot at rest in its start position."""
+        self.running = False
+        self.resets += 1
+        self.effort[:] = 0.0
+        self.plant.reset(np.array(self.robot.start_position))
+        self.rng = np.random.default_rng([self.config.seed, self.resets])
+        self.stamp_ns += PAUSE_GAP * self.dt_ns
+        self.doing("paused")
+        response.success, response.message = True, f"at rest in the start position, reset {self.resets}"
+        return response
+
+    def on_run(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """Let time pass, or hold it."""
+        response.success, response.message = True, "running" if request.data else "paused"
+        started = request.data and not self.running
+        self.running = request.data
+        self.doing(response.message)
+        if started and self.config.lockstep:
+            self.begin_tick()
+        elif started:
+            self.stamp_ns = self.get_wall_ns()
+            self.next_tick = time.monotonic() + self.robot.dt
+            self.publish_sensors()
+        return response
+
+    def get_wall_ns(self) -> int:
+        """Wall clock in ns."""
+        return time.time_ns()
+
+    def publish_sensors(self) -> None:
+        """One noisy measurement, stamped with the tick."""
+        n = len(self.robot.joints)
+        noise = self.rng.standard_normal(2 * n) * np.repeat([self.robot.position_noise, self.robot.velocity_noise], n)
+        self.sensors.publish(to_joint_state(self.stamp_ns, self.robot.joints, self.plant.state + noise))
+
+    def advance(self) -> None:
+        """One control period of physics."""
+        self.plant.step(self.effort)
+        self.stamp_ns += self.dt_ns
+        self.ticks += 1
+
+    # real time
+
+    def on_command(self, message: Float64MultiArray) -> None:
+        """Hold the command; it acts from the next tick on, as in a bus-synchronous drive."""
+        effort = np.array(message.data)
+        if effort.shape == self.effort.shape and np.all(np.isfinite(effort)):
+            self.effort = np.clip(effort, -self.robot.u_max, self.robot.u_max)
+            self.silent_ticks = 0
+        else:
+            self.get_logger().error(
+                f"command refused: {list(message.data)}; expected {self.effort.size} finite numbers"
+            )
+
+    def on_timer(self) -> None:
+        """One tick of real time; a tick that comes a period late shifts the time base and is counted."""
+        if not self.running:
+            return
+        now = time.monotonic()
+        lag = now - self.next_tick
+        if lag > self.robot.dt:
+            self.late_ticks += 1
+            self.stamp_ns += round(1e9 * lag)
+            self.next_tick = now
+        self.next_tick += self.robot.dt
+        self.silent_ticks += 1
+        if self.silent_ticks > self.config.watchdog_ticks:
+            self.effort = np.zeros_like(self.effort)
+        self.advance()
+        self.publish_sensors()
+        self.ground_truth.publish(to_joint_state(self.stamp_ns, self.robot.joints, self.plant.state))
+
+    # lockstep
+
+    def begin_tick(self) -> None:
+        """State out; the tick ends when the command of its stamp and every participant's word are in."""
+        self.missing = {"command", *PARTICIPANTS}
+        self.tick_started = time.monotonic()
+        self.clock.publish(Clock(clock=to_time(self.stamp_ns)))
+        self.publish_sensors()
+
+    def on_applied(self, message: JointState) -> None:
+        """Take the command of this tick."""
+        if self.running and from_time(message.header.stamp) == self.stamp_ns:
+            self.effort = from_command(message, self.robot.actuators)
+            self.end_tick("command")
+
+    def on_tick_done(self, message: Header) -> None:
+        """A participant has finished this tick."""
+        if self.running and from_time(message.stamp) == self.stamp_ns:
+            self.end_tick(message.frame_id)
+
+    def end_tick(self, participant: str) -> None:
+        """Cross the participant off; step when nobody is missing."""
+        if participant in self.missing:
+            self.missing.remove(participant)
+            if not self.missing:
+                self.advance()
+                self.begin_tick()
+
+    def check_progress(self) -> None:
+        """Lockstep must not hang in silence."""
+        if self.running and time.monotonic() - self.tick_started > self.config.step_timeout:
+            self.get_logger().fatal(f"no word from {', '.join(sorted(self.missing))} for {self.config.step_timeout} s")
+            self.exit_code = 1
+
+    def status(self) -> tuple[bytes, dict[str, object]]:
+        """See PipelineNode."""
+        return WARN if self.late_ticks else OK, {
+            "ticks": self.ticks,
+            "late_ticks": self.late_ticks,
+            "resets": self.resets,
+        }
+
+    def on_shutdown(self) -> None:
+        """See PipelineNode."""
+        self.plant.close()
+
+
+def main() -> int:
+    """Entry point of the executable."""
+    return run(PyBulletSim)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

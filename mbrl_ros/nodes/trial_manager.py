@@ -1,0 +1,253 @@
+"""The trial manager: resets the robot, lets the base policy and then the planner act, scores, stops when solved."""
+
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Header, String
+from std_srvs.srv import SetBool, Trigger
+
+from mbrl_ros.control.trial_record import TrialRecord
+from mbrl_ros.errors import MbrlError
+from mbrl_ros.graph import GRAPH
+from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_scalars, from_time, to_scalars, to_status
+from mbrl_ros.nodes.pipeline_node import LATCHED, OK, PipelineNode, run, spin_until
+from mbrl_ros.reporting.run_folder import SUMMARY, create_run_folder, save_trial
+from mbrl_ros.reporting.summary import RunSummary, TrialResult, read_summary, software_versions, write_summary
+from mbrl_ros.tasks import TASKS
+
+CALL_TIMEOUT = 10.0  # s, longest wait for a service
+TRIAL_SLACK = 5.0  # s that a real-time trial may take beyond its length before it is given up
+LEARN_TIMEOUT = 120.0  # s, longest wait for the refit between two trials
+ACTORS = ("mpc_controller", "model_learner")  # nodes that take up the phases of a trial
+
+
+class Interrupted(Exception):
+    """The process was asked to end, or the graph does not answer any more."""
+
+
+class TrialManager(PipelineNode):
+    """Runs the trials from `main`, one after the other; callbacks only take notes."""
+
+    def __init__(self) -> None:
+        super().__init__("trial_manager")
+        self.task = TASKS[self.robot.task](self.groups["task"])
+        self.folder = create_run_folder(Path(self.config.output)) if self.config.output else None
+        self.started, self.began = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.monotonic()
+        self.results = self.earlier_results()
+        self.record: TrialRecord | None = None
+        self.levels: dict[str, bytes] = {}
+        self.acknowledged: set[str] = set()
+        self.learned: dict[str, float] = {}
+        self.trial = self.publish_to(DiagnosticStatus, "trial", LATCHED)
+        self.telemetry = self.create_publisher(JointState, "~/telemetry", 50)
+        self.listen_to(DiagnosticArray, "/diagnostics", self.on_diagnostics)
+        self.listen_to(String, "trial_ready", self.on_ready)
+        self.listen_to(JointState, "observation", self.on_observation)
+        self.listen_to(JointState, "applied_command", self.on_applied)
+        self.listen_to(JointState, "mpc_controller/telemetry", self.on_tick)
+        self.listen_to(JointState, "model_learner/telemetry", self.on_learned)
+        self.service_clients = {
+            "arm": self.create_client(SetBool, "command_guard/arm"),
+            "reset": self.create_client(Trigger, "pybullet_sim/reset"),
+            "run": self.create_client(SetBool, "pybullet_sim/run"),
+        }
+        if self.config.lockstep:
+            self.tick_done = self.publish_to(Header, "tick_done")
+
+    def earlier_results(self) -> list[TrialResult]:
+        """Trials that the run folder already holds: the run is resumed after them."""
+        if self.folder is None or not (self.folder / SUMMARY).exists():
+            return []
+        return list(read_summary(self.folder).trials)
+
+    # notes
+
+    def on_diagnostics(self, message: DiagnosticArray) -> None:
+        """Who is up and connected."""
+        prefix = self.get_namespace().rstrip("/") + "/"
+        for status in message.status:
+            if status.name.startswith(prefix):
+                self.levels[status.name.removeprefix(prefix)] = (
+                    status.message if "waiting for " in status.message else ""
+                )
+
+    def on_ready(self, message: String) -> None:
+        """A node has taken up a phase."""
+        self.acknowledged.add(message.data)
+
+    def on_observation(self, message: JointState) -> None:
+        """Record an observation; end the trial where the robot leaves its range."""
+        if self.record is None or self.finished():
+            return
+        stamp_ns = from_time(message.header.stamp)
+        x = np.concatenate(from_joint_state(message, self.robot.joints))
+        self.record.observations[stamp_ns] = x
+        beyond = np.abs(x[: len(self.robot.joints)]) > np.array(self.robot.position_limit)
+        if beyond.any():
+            self.record.ended_early = f"{self.robot.joints[int(beyond.argmax())]} at its limit"
+        if self.config.lockstep and not self.finished():
+            self.tick_done.publish(Header(frame_id=self.get_name(), stamp=message.header.stamp))
+
+    def on_applied(self, message: JointState) -> None:
+        """Record what was applied."""
+        if self.record is not None:
+            u = from_command(message, self.robot.actuators)
+            self.record.applied[from_time(message.header.stamp)] = (u, message.header.frame_id)
+
+    def on_tick(self, message: JointState) -> None:
+        """Record the controller's figures."""
+        if self.record is not None:
+            self.record.telemetry[from_time(message.header.stamp)] = from_scalars(message)
+
+    def on_learned(self, message: JointState) -> None:
+        """Keep the learner's figures of the last trial."""
+        self.learned = from_scalars(message)
+
+    # trials
+
+    def finished(self) -> bool:
+        """Whether the trial in progress has its full length or ended early."""
+        return self.record is not None and (
+            bool(self.record.ended_early) or self.record.steps() >= self.robot.trial_steps
+        )
+
+    def run_trials(self) -> str:
+        """Run trials until solved or used up; returns how the run ended."""
+        self.wait_for_graph()
+        while len(self.results) < self.config.trials:
+            self.run_trial(len(self.results), "base" if len(self.results) < self.config.base_trials else "mpc")
+            self.write("interrupted")
+            last = self.results[-self.config.stop_after_solved :]
+            if len(last) == self.config.stop_after_solved and all(r.solved for r in last):
+                return "solved"
+        return "trials used up"
+
+    def run_trial(self, index: int, policy: str) -> None:
+        """One trial: reset, announce, arm, run, disarm, wait for the learner, score."""
+        self.doing(f"trial {index}: reset")
+        self.call("reset", Trigger.Request())
+        self.announce("run", index, policy)
+        self.record = TrialRecord(index, policy)
+        self.call("arm", SetBool.Request(data=True))
+        self.doing(f"trial {index}: {policy}")
+        self.call("run", SetBool.Request(data=True))
+        limit = float("inf") if self.config.lockstep else self.robot.trial_duration + TRIAL_SLACK
+        in_time = spin_until(self, self.finished, limit)
+        self.call("run", SetBool.Request(data=False))
+        self.call("arm", SetBool.Request(data=False))
+        record, self.record = self.record, None
+        if not in_time:
+            if self.exit_code is not None:
+                raise Interrupted
+            record.ended_early = f"only {record.steps()} of {self.robot.trial_steps} periods came in time"
+        self.doing(f"trial {index}: learning")
+        self.announce("done", index, policy)
+        self.keep(record)
+
+    def keep(self, record: TrialRecord) -> None:
+        """Score a trial, write it and publish its figures."""
+        before = sum(r.duration_s for r in self.results)
+        learned = self.learned if self.learned.get("trial") == record.index else {}
+        result = record.result(self.task, self.robot, before, learned)
+        self.results.append(result)
+        if self.folder is not None:
+            save_trial(self.folder, record.index, record.arrays(self.task))
+        values = {
+            "trial": float(result.index),
+            "cost": result.cost,
+            "time_on_target": result.time_on_target_s,
+            "solved": float(result.solved),
+            "experience": before + result.duration_s,
+            "one_step_error": result.one_step_error,
+            "multi_step_error": result.multi_step_error,
+            "refits": float(result.refits),
+            "deadline_misses": float(result.deadline_misses),
+            "mpc": float(result.policy == "mpc"),
+            **{f"planning_{k}": v for k, v in result.planning_time_ms.items()},
+        }
+        self.telemetry.publish(to_scalars(time.time_ns(), values))
+
+    def announce(self, phase: str, index: int, policy: str) -> None:
+        """Publish a phase and wait until everyone concerned has taken it up."""
+        self.acknowledged.clear()
+        self.trial.publish(to_status("trial", self.robot.name, OK, phase, {"index": index, "policy": policy}))
+        expected = {f"{node} {index} {phase}" for node in ACTORS}
+        timeout = LEARN_TIMEOUT if phase == "done" else CALL_TIMEOUT
+        self.require(spin_until(self, lambda: expected <= self.acknowledged, timeout), expected - self.acknowledged)
+
+    def wait_for_graph(self) -> None:
+        """Wait until every node is up and every topic has both its ends."""
+        self.doing("waiting for the graph")
+        others = {spec.name for spec in GRAPH} - {self.get_name()}
+        whole = lambda: (
+            others <= set(self.levels) and not any(self.levels[n] for n in others) and not self.unconnected()
+        )
+        self.require(
+            spin_until(self, whole, self.config.start_timeout), others - set(self.levels) or self.unconnected()
+        )
+        for name, client in self.service_clients.items():
+            self.require(spin_until(self, client.service_is_ready, CALL_TIMEOUT), {name})
+
+    def call(self, name: str, request: Any) -> None:
+        """Call a service and wait for its answer; a refusal ends the run."""
+        future = self.service_clients[name].call_async(request)
+        self.require(spin_until(self, future.done, CALL_TIMEOUT), {name})
+        if not future.result().success:
+            raise MbrlError(f"{self.service_clients[name].srv_name}: {future.result().message}")
+
+    def require(self, happened: bool, missing: Any) -> None:
+        """Raise Interrupted, having said who did not answer."""
+        if happened:
+            return
+        if self.exit_code is None:
+            self.get_logger().error(f"no answer from: {', '.join(sorted(missing))}")
+            self.exit_code = 1
+        raise Interrupted
+
+    def write(self, ended: str) -> None:
+        """Write the summary as it stands."""
+        if self.folder is None:
+            return
+        summary = RunSummary(
+            robot=self.config.robot,
+            task=self.robot.task,
+            planner=self.config.planner,
+            model=self.config.model,
+            seed=self.config.seed,
+            lockstep=self.config.lockstep,
+            versions=software_versions(),
+            started=self.started,
+            wall_time_s=time.monotonic() - self.began,
+            control_rate=self.robot.control_rate,
+            ended=ended,
+            command=self.config.command,
+            trials=tuple(self.results),
+        )
+        write_summary(summary, self.folder)
+
+
+def run_all(node: TrialManager) -> None:
+    """Body of the process: run the trials, then end with what became of them written down."""
+    ended = "interrupted"
+    try:
+        ended = node.run_trials()
+        node.exit_code = 0
+    except Interrupted:
+        pass
+    finally:
+        node.write(ended)
+
+
+def main() -> int:
+    """Entry point of the executable."""
+    return run(TrialManager, run_all)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""ROS parameter files: read, check and write them without ROS, so that mistakes surface before any node starts."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mbrl_ros.errors import ConfigError, UnknownNameError
+from mbrl_ros.graph import GRAPH, NODES, NodeSpec, configure, node_parameters
+from mbrl_ros.reporting.run_folder import PARAMETERS, create_run_folder
+
+EVERY_NODE = "/**"
+ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
+OPTIONS = ("robot", "planner", "model", "seed", "trials", "lockstep", "gui")  # parameters that are options, too
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"cem": {"rounds": 3}}`` -> ``{"cem.rounds": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def read_params_file(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Read a ROS parameter file.
+
+    Returns:
+        Parameters for every node (below ``/**``), and parameters by node name.
+
+    Raises:
+        ConfigError: no such file, not YAML, not a parameter file, or an unknown node; names what is known.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"params file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"params file {path}: not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"params file {path}: expected node names, each with 'ros__parameters'")
+    shared: dict[str, Any] = {}
+    nodes: dict[str, dict[str, Any]] = {}
+    for name, body in content.items():
+        if not isinstance(body, dict) or not isinstance(body.get("ros__parameters"), dict) or len(body) != 1:
+            raise ConfigError(f"params file {path}: {name}: expected one key 'ros__parameters' with a mapping below it")
+        values = flatten(body["ros__parameters"])
+        if name == EVERY_NODE:
+            shared |= values
+        elif (bare := str(name).rsplit("/", 1)[-1]) in NODES:
+            nodes.setdefault(bare, {}).update(values)
+        else:
+            raise ConfigError(f"params file {path}: {UnknownNameError('node', name, [*NODES, EVERY_NODE])}")
+    check_shared(shared, path)
+    return shared, nodes
+
+
+def check_shared(shared: Mapping[str, Any], path: Path) -> None:
+    """A key for every node must be known to at least one of them."""
+    known = {field for spec in NODES.values() for field in spec.config.__dataclass_fields__}
+    for key in shared:
+        if key not in known and key not in ROS_PARAMETERS:
+            raise ConfigError(
+                f"params file {path}: {EVERY_NODE}: unknown key '{key}'; known: {', '.join(sorted(known))}"
+            )
+
+
+def check_parameters(parameters: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    """Build every node's configuration once; all problems of all nodes in one ConfigError."""
+    problems = []
+    for name, values in parameters.items():
+        checked = {key: value for key, value in values.items() if key not in ROS_PARAMETERS}
+        try:
+            configure(NODES[name], checked, f"{where}: {name}")
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def write_params_file(path: Path, parameters: Mapping[str, Mapping[str, Any]], namespace: str = "") -> None:
+    """Write the parameters of every node; ``--params-file`` takes the file back."""
+    prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else ""
+    content = {f"{prefix}{name}": {"ros__parameters": dict(values)} for name, values in parameters.items()}
+    path.write_text(yaml.safe_dump(content, sort_keys=True))
+
+
+def resolve(given: Mapping[str, Any], params_file: Path | None) -> dict[str, dict[str, Any]]:
+    """Parameters of every node as they will be used, defaults included, checked as a whole.
+
+    Args:
+        given: options by name, which win over the file; None where an option was not given.
+        params_file: ROS parameter file, or None.
+
+    Raises:
+        ConfigError: names file (or command line), node, key, value and what is allowed.
+    """
+    shared: dict[str, Any] = {}
+    nodes: dict[str, dict[str, Any]] = {}
+    if params_file is not None:
+        shared, nodes = read_params_file(params_file)
+        check_parameters(node_parameters(shared, nodes), f"params file {params_file}")
+    options = {name: value for name, value in given.items() if value is not None}
+    for values in nodes.values():
+        for name in options:
+            values.pop(name, None)
+    parameters = node_parameters(shared | options, nodes)
+    check_parameters(parameters, "command line")
+    return {spec.name: as_used(spec, parameters[spec.name]) for spec in GRAPH}
+
+
+def as_used(spec: NodeSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter of a node with its value, defaults included."""
+    ros = {key: value for key, value in values.items() if key in ROS_PARAMETERS}
+    config, groups = configure(spec, {key: value for key, value in values.items() if key not in ros})
+    result = asdict(config)
+    for prefix, group in groups.items():
+        result |= {f"{prefix}.{name}": value for name, value in asdict(group).items()}
+    return ros | {name: list(v) if isinstance(v, tuple) else v for name, v in result.items()}
+
+
+def write_run_parameters(
+    parameters: dict[str, dict[str, Any]], output: Path | None, namespace: str, command_line: str
+) -> Path:
+    """Make the run folder, write the parameters into it and return the folder.
+
+    Args:
+        parameters: of every node; where they write to is filled in.
+        output: run folder; None makes ``runs/<robot>_<planner>_seed<seed>_<time>``.
+        namespace: ROS namespace.
+        command_line: how the run was started, for the record.
+    """
+    main = parameters["trial_manager"]
+    name = f"{Path(main['robot']).stem}_{main['planner']}_seed{main['seed']}_{datetime.now():%Y%m%d_%H%M%S}"
+    folder = create_run_folder((output or Path("runs") / name).resolve())
+    for values in parameters.values():
+        values["output"] = str(folder)
+    main["command"] = command_line
+    write_params_file(folder / PARAMETERS, parameters, namespace)
+    return folder

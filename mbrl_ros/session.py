@@ -1,0 +1,158 @@
+"""One session of ``mbrl_ros sim``: check everything, start the graph, show it, stop it, write the report."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mbrl_ros.bringup import LOCAL_ONLY, Ending, Graph, watch
+from mbrl_ros.errors import ConfigError, MbrlError, MissingDependencyError
+from mbrl_ros.params_file import OPTIONS, resolve, write_run_parameters
+from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
+from mbrl_ros.reporting.summary import RunSummary, read_summary, write_summary
+from mbrl_ros.robots.description import load_robot
+from mbrl_ros.terminal import RunView, plain_header, plain_line, render
+
+REFRESH = 0.25  # s between two pictures of the live view
+
+
+def run_simulation(arguments: argparse.Namespace, command_line: str) -> int:
+    """Body of ``mbrl_ros sim``; returns the exit code.
+
+    Raises:
+        MbrlError: a mistake in the arguments or the params file; nothing has been started then.
+    """
+    given = {name: getattr(arguments, name) for name in OPTIONS}
+    parameters = resolve(given, arguments.params_file)
+    folder = write_run_parameters(parameters, arguments.output, arguments.namespace, command_line)
+    view = RunView(title(parameters, folder), deadline_ms(parameters))
+    with interrupts() as interrupted:
+        ending = supervise(folder, arguments, view, interrupted)
+        finish_summary(folder, ending)
+        if not arguments.no_report:
+            make_report(folder)
+    return say_ending(folder, ending)
+
+
+def title(parameters: Mapping[str, Mapping[str, Any]], folder: Path) -> str:
+    """Heading of the view."""
+    main = parameters["trial_manager"]
+    mode = "lockstep" if main["lockstep"] else "real time"
+    return f"{main['robot']} · {main['planner']} over {main['model']} · seed {main['seed']} · {mode} · {folder.name}"
+
+
+def deadline_ms(parameters: Mapping[str, Mapping[str, Any]]) -> float:
+    """Planning budget in ms."""
+    controller = parameters["mpc_controller"]
+    return 1e3 * controller["budget"] * load_robot(controller["robot"]).dt
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """SIGINT and SIGTERM as a question instead of an exception, so that nothing is left half done."""
+    seen: list[int] = []
+    old = {s: signal.signal(s, lambda signum, frame: seen.append(signum)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for signum, handler in old.items():
+            signal.signal(signum, handler)
+
+
+def supervise(folder: Path, arguments: argparse.Namespace, view: RunView, interrupted: Callable[[], bool]) -> Ending:
+    """Start the graph and show it until it has ended."""
+    for name, value in LOCAL_ONLY.items():
+        os.environ.setdefault(name, value)
+    try:
+        from mbrl_ros.nodes.monitor import MonitorSession
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{error.name} is not installed: source a ROS 2 Jazzy installation, or run 'make' for the ROS wheels"
+        ) from None
+    graph = Graph(folder / PARAMETERS, folder / "logs", arguments.namespace, arguments.log_level)
+    session = MonitorSession(arguments.namespace, view)
+    try:
+        with shown(view) as show:
+
+            def serve() -> None:
+                session.serve(0.05)
+                show()
+                if session.another_graph():
+                    raise ConfigError(
+                        "another graph is running in this ROS domain and namespace; "
+                        "set ROS_DOMAIN_ID or --namespace to tell them apart"
+                    )
+
+            return watch(graph, serve, interrupted)
+    finally:
+        session.close()
+
+
+@contextmanager
+def shown(view: RunView) -> Iterator[Callable[[], None]]:
+    """A function that shows the view: live on a terminal, else one line for each finished trial."""
+    if sys.stdout.isatty():
+        from rich.live import Live
+
+        with Live(render(view), auto_refresh=False) as live:
+            last = [0.0]
+
+            def refresh() -> None:
+                if time.monotonic() - last[0] > REFRESH:
+                    last[0] = time.monotonic()
+                    live.update(render(view), refresh=True)
+
+            yield refresh
+            live.update(render(view), refresh=True)
+        return
+    print(view.title)
+    print(plain_header(), flush=True)
+    printed: list[object] = []
+
+    def print_new() -> None:
+        for trial in view.trials[len(printed) :]:
+            printed.append(trial)
+            print(plain_line(trial), flush=True)
+
+    yield print_new
+    print_new()
+
+
+def finish_summary(folder: Path, ending: Ending) -> None:
+    """Say in the summary which node died, where one did."""
+    if ending.died and (folder / SUMMARY).exists():
+        summary: RunSummary = read_summary(folder)
+        reason = ending.why.splitlines()[0]
+        write_summary(replace(summary, ended=f"node died: {ending.died} ({reason})"), folder)
+
+
+def make_report(folder: Path) -> None:
+    """Write the report; what goes wrong there does not change how the run ended."""
+    from mbrl_ros.reporting.report import write_report
+
+    if not (folder / SUMMARY).exists():
+        return
+    print("writing the report ...", flush=True)
+    try:
+        print(f"report: {write_report(folder)}")
+    except MbrlError as error:
+        print(f"no report: {error}", file=sys.stderr)
+
+
+def say_ending(folder: Path, ending: Ending) -> int:
+    """Print how the run ended; returns the exit code."""
+    if ending.died:
+        print(f"{ending.died} died: {ending.why}", file=sys.stderr)
+    elif ending.code == 0:
+        summary = read_summary(folder)
+        solved = f"solved after {summary.experience_s:.1f} s of experience" if summary.solved else "not solved"
+        print(f"{solved}; {len(summary.trials)} trials, {summary.wall_time_s:.0f} s from start to end")
+    else:
+        print("interrupted; every process has ended")
+    return ending.code

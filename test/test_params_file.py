@@ -1,0 +1,90 @@
+"""Parameters are checked before any node starts; the file that a run writes can be given back."""
+
+import pytest
+import yaml
+
+from mbrl_ros.errors import ConfigError
+from mbrl_ros.graph import GRAPH
+from mbrl_ros.params_file import read_params_file, resolve, write_run_parameters
+
+
+def write(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def node(name, **values):
+    return {name: {"ros__parameters": values}}
+
+
+def test_defaults_cover_every_node():
+    parameters = resolve({}, None)
+    assert set(parameters) == {spec.name for spec in GRAPH}
+    assert parameters["mpc_controller"]["cem.samples"] > 0
+    assert parameters["command_guard"]["robot"] == "cartpole"
+
+
+def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    content = node("/**", seed=3) | node("mpc_controller", planner="random_shooting", horizon=17, seed=4)
+    path = write(tmp_path, content)
+    assert resolve({}, path)["mpc_controller"]["seed"] == 4
+    parameters = resolve({"seed": 5, "planner": None}, path)
+    assert parameters["mpc_controller"]["seed"] == parameters["model_learner"]["seed"] == 5
+    assert parameters["mpc_controller"]["planner"] == "random_shooting"
+    assert parameters["mpc_controller"]["horizon"] == 17
+    assert "random_shooting.samples" in parameters["mpc_controller"]
+    assert "cem.samples" not in parameters["mpc_controller"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (node("mpc_controller", horizn=3), ["mpc_controller", "'horizn'", "horizon"]),
+        (node("mpc_controller", horizon="long"), ["horizon: 'long'", "int in [1, 1000]"]),
+        (node("mpc_controller", horizon=0), ["horizon: 0", "int in [1, 1000]"]),
+        (node("mpc_controller", cem={"samples": 1}), ["cem", "samples: 1", "[2, 100000]"]),
+        (node("mpc_controller", cme={"samples": 10}), ["'cme.samples'", "cem", "task"]),
+        (node("mpc_controller", planner="cme"), ["planner 'cme'", "cem", "random_shooting"]),
+        (node("model_learner", model="gpp"), ["model 'gpp'", "probabilistic_ensemble"]),
+        (node("/**", robot="cartpool"), ["robot 'cartpool'", "cartpole"]),
+        (node("/**", sead=1), ["'sead'", "seed"]),
+        (node("mpc_contoller", horizon=3), ["node 'mpc_contoller'", "mpc_controller"]),
+        ({"mpc_controller": {"horizon": 3}}, ["mpc_controller", "ros__parameters"]),
+        ("a: [", ["not YAML"]),
+        ("just text", ["expected node names"]),
+    ],
+)
+def test_a_mistake_names_file_key_value_and_what_is_allowed(tmp_path, content, said):
+    path = write(tmp_path, content)
+    with pytest.raises(ConfigError) as error:
+        resolve({}, path)
+    for words in [str(path), *said]:
+        assert words in str(error.value)
+
+
+def test_mistakes_in_several_nodes_are_reported_together(tmp_path):
+    path = write(tmp_path, node("mpc_controller", horizon=0) | node("model_learner", refit_every=0))
+    with pytest.raises(ConfigError) as error:
+        resolve({}, path)
+    assert "horizon" in str(error.value)
+    assert "refit_every" in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        resolve({}, tmp_path / "none.yaml")
+
+
+def test_a_mistake_on_the_command_line_says_so():
+    with pytest.raises(ConfigError, match="command line: .*seed: -1"):
+        resolve({"seed": -1}, None)
+
+
+@pytest.mark.parametrize("namespace", ["", "robot_1"])
+def test_what_a_run_writes_can_be_given_back(tmp_path, namespace):
+    parameters = resolve({"seed": 9, "planner": "random_shooting"}, None)
+    folder = write_run_parameters(parameters, tmp_path / "run", namespace, "mbrl_ros sim")
+    assert resolve({}, folder / "parameters.yaml") == parameters
+    assert parameters["trial_manager"]["output"] == str(folder)
+    assert set(read_params_file(folder / "parameters.yaml")[1]) == {spec.name for spec in GRAPH}
