@@ -66,14 +66,15 @@ class CEM:
         std = np.broadcast_to(0.5 * cfg.initial_std * (problem.u_max - problem.u_min), mean.shape)
         best, best_cost, rounds = np.clip(mean, problem.u_min, problem.u_max), np.inf, 0
         while rounds < cfg.rounds and deadline.allows_round():
-            candidates = self._candidates(problem, mean, std, kept, rounds, rng)
+            candidates = self._candidates(problem, mean, std, kept, done=rounds, rng=rng)
             costs = evaluate(problem, x0, candidates, rng)
             order = np.argsort(costs, kind="stable")[: cfg.elites]
             elites = candidates[order[np.isfinite(costs[order])]]
             rounds += 1
             if len(elites) == 0:
                 continue
-            if costs[order[0]] < best_cost or not problem.sample_noise:
+            # Sampled costs of two rounds are not comparable: each round has its own luck.
+            if costs[order[0]] < best_cost or problem.sample_noise:
                 best, best_cost = elites[0], float(costs[order[0]])
             mean = cfg.smoothing * mean + (1 - cfg.smoothing) * elites.mean(axis=0)
             std = cfg.smoothing * std + (1 - cfg.smoothing) * elites.std(axis=0)
@@ -83,7 +84,14 @@ class CEM:
         return Plan(actions, best_cost, rounds, complete=rounds == cfg.rounds), next_state
 
     def _candidates(
-        self, problem: Problem, mean: np.ndarray, std: np.ndarray, kept: np.ndarray, done: int, rng: np.random.Generator
+        self,
+        problem: Problem,
+        mean: np.ndarray,
+        std: np.ndarray,
+        kept: np.ndarray,
+        *,
+        done: int,
+        rng: np.random.Generator,
     ) -> np.ndarray:
         """Candidates of the round after `done` rounds, within the limits: (N, H, nu)."""
         cfg = self.config
