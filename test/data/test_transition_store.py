@@ -182,6 +182,19 @@ def test_a_damaged_file_is_refused_or_whole(path, seed):
         store.load()
 
 
+def test_damage_that_no_query_meets_is_found_when_opened(path):
+    """The index of the stamps is spoilt: `load` would not notice, but a stamp could be stored twice."""
+    with open_store(path) as store:
+        fill(store, range(300))
+        page = store._value("SELECT rootpage FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'transitions'")
+        size = store._value("PRAGMA page_size")
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * size : page * size] = bytes(size)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="store is damaged: "):
+        open_store(path)
+
+
 @pytest.mark.parametrize("value, message", [("'text'", "wrong size"), ("x'00'", "wrong size"), ("NAN", "not finite")])
 def test_a_damaged_row_is_refused_when_loaded(path, value, message):
     blob = f"x'{np.full(2, np.nan).tobytes().hex()}'" if value == "NAN" else value
