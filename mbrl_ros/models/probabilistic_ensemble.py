@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from mbrl_ros.config import option, validate
-from mbrl_ros.models import ensemble_kernel
+from mbrl_ros.models import ensemble_jacobian, ensemble_kernel
 from mbrl_ros.models.layout import StateLayout
 
 WEIGHTS = ("w_in", "b_in", "w_hidden", "b_hidden", "w_out", "b_out")
@@ -155,3 +155,21 @@ class ProbabilisticEnsemble:
         log_var = high - np.logaddexp(0, high - heads[..., ny:])
         log_var = low + np.logaddexp(0, log_var - low)
         return mean, np.exp(0.5 * log_var) * a["target_std"]
+
+    def step(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Next states by the mean over the members: x (B, nx), u (B, nu) -> (B, nx)."""
+        return ensemble_jacobian.step(self._constants, self.layout.dt, x, u)
+
+    def linearize(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Jacobians of `step` in closed form: A (B, nx, nx), B (B, nx, nu)."""
+        return ensemble_jacobian.linearize(self._constants, self.layout.dt, x, u)
+
+    def rollout_feedback(
+        self,
+        nominal: tuple[np.ndarray, np.ndarray],
+        policy: tuple[np.ndarray, np.ndarray],
+        alphas: np.ndarray,
+        limits: tuple[np.ndarray, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Motion of the mean under feedback, see `AnalyticDynamics.rollout_feedback`."""
+        return ensemble_jacobian.rollout_feedback(self._constants, self.layout.dt, nominal, policy, alphas, limits)
