@@ -7,6 +7,7 @@ PLANNERS = {
     "ddp": "mbrl_ros.planners.ddp:DDP",
     "ilqr": "mbrl_ros.planners.ilqr:ILQR",
     "lqr": "mbrl_ros.planners.lqr:LQR",
+    "mcts": "mbrl_ros.planners.mcts:MCTS",
     "mppi": "mbrl_ros.planners.mppi:MPPI",
     "random_shooting": "mbrl_ros.planners.random_shooting:RandomShooting",
 }

@@ -107,29 +107,23 @@ class MPPI:
         sigma = 0.5 * (problem.u_max - problem.u_min) * np.array(cfg.sigma)  # (nu,)
         mean, rounds = np.clip(state.mean, problem.u_min, problem.u_max), 0
         while rounds < cfg.rounds and deadline.allows_round():
-            mean = self._round(problem, x0, mean, sigma * cfg.sigma_decay**rounds, state.last, rng)
+            mean = self._round(problem, x0, MPPIState(mean, state.last), sigma * cfg.sigma_decay**rounds, rng)
             rounds += 1
         cost = float(evaluate(problem, x0, mean[None], rng)[0])
         return Plan(mean, cost, rounds, complete=rounds == cfg.rounds), MPPIState(shift(mean), mean[0])
 
     def _round(
-        self,
-        problem: Problem,
-        x0: np.ndarray,
-        mean: np.ndarray,
-        sigma: np.ndarray,
-        last: np.ndarray | None,
-        rng: np.random.Generator,
+        self, problem: Problem, x0: np.ndarray, state: MPPIState, sigma: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """One round of sampling and averaging: mean (H, nu), sigma (nu,) -> new mean (H, nu)."""
-        cfg = self.config
+        """One round of sampling with spread sigma (nu,) and averaging -> new mean (H, nu)."""
+        cfg, mean = self.config, state.mean
         noise = sigma * coloured_noise(rng, cfg.noise_exponent, cfg.samples, *mean.shape)
         noise[0] = 0.0
         candidates = np.clip(mean + noise, problem.u_min, problem.u_max)
         noise = candidates - mean
         costs = evaluate(problem, x0, candidates, rng)
         costs = costs + cfg.control_cost * np.einsum("hu,nhu->n", mean / sigma**2, noise)
-        costs = costs + cfg.rate_cost * squared_rate(candidates, last, 0.5 * (problem.u_max - problem.u_min))
+        costs = costs + cfg.rate_cost * squared_rate(candidates, state.last, 0.5 * (problem.u_max - problem.u_min))
         weights = path_integral_weights(costs, cfg.temperature)
         mean = mean + np.einsum("n,nhu->hu", weights, noise)
         return np.clip(mean, problem.u_min, problem.u_max)  # against rounding
