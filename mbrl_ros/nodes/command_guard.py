@@ -51,7 +51,7 @@ class CommandGuard(PipelineNode):
         """Publish to the actuators and say what was sent and why."""
         self.actuate(decision)
         self.applied.publish(to_command(stamp_ns, self.robot.actuators, decision.effort, decision.flag))
-        if decision.reason:
+        if decision.reason and self.guard.state is not GuardState.DISARMED:
             self.get_logger().warning(decision.reason, throttle_duration_sec=1.0)
 
     def actuate(self, decision: Decision) -> None:

@@ -4,9 +4,11 @@ import dataclasses
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 
 from mbrl_ros.config import allowed
+from mbrl_ros.errors import ConfigError
 from mbrl_ros.graph import NodeSpec, configure, group_classes
 
 
@@ -39,12 +41,11 @@ def declare(node: Node, cls: type, prefix: str = "") -> dict[str, Any]:
     values = {}
     for field in dataclasses.fields(cls):
         default = list(field.default) if isinstance(field.default, tuple) else field.default
-        # ranges are checked by `configure`, whose message names field, value and range
-        described = descriptor(field)
-        described.floating_point_range, described.integer_range = [], []
         name = f"{prefix}{field.name}"
-        values[name] = node.declare_parameter(name, default, described).value
-        node.set_descriptor(name, descriptor(field))
+        try:
+            values[name] = node.declare_parameter(name, default, descriptor(field)).value
+        except InvalidParameterValueException as error:
+            raise ConfigError(f"{node.get_name()}: {name}: {error}; expected {allowed(field)}") from None
     return {name: list(v) if hasattr(v, "tolist") else v for name, v in values.items()}
 
 

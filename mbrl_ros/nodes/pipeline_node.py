@@ -22,6 +22,7 @@ from mbrl_ros.nodes.parameters import load_configuration
 from mbrl_ros.robots.description import load_robot
 
 DEPTH = 50
+WAITING_FOR = "waiting_for"  # key of the diagnostics under which a node names the topics without another end
 RELIABLE = QoSProfile(depth=DEPTH)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 BEST_EFFORT = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -98,9 +99,11 @@ class PipelineNode(Node):
     def publish_diagnostics(self) -> None:
         """Publish this node's status: WARN until it is connected."""
         level, values = self.status()
-        message = self._doing
-        if missing := self.unconnected():
-            level, message = max(level, WARN), f"waiting for {', '.join(missing)}"
+        missing = ", ".join(self.unconnected())
+        if missing:
+            level = max(level, WARN)
+        message = f"waiting for {missing}" if missing else self._doing
+        values = {**values, WAITING_FOR: missing}
         array = DiagnosticArray(
             status=[to_status(self.get_fully_qualified_name(), self.robot.name, level, message, values)]
         )

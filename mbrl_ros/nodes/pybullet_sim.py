@@ -28,7 +28,8 @@ class PyBulletSim(PipelineNode):
         self.resets = self.ticks = self.late_ticks = self.silent_ticks = 0
         self.running = False
         self.stamp_ns = 0
-        self.effort = np.zeros(len(self.robot.actuators))
+        self.effort = np.zeros(len(self.robot.actuators))  # newest command
+        self.held = self.effort  # what acts in the current period, taken over at its start
         self.rng = np.random.default_rng([self.config.seed, 0])
         self.sensors = self.publish_to(JointState, "joint_states")
         self.create_service(Trigger, "~/reset", self.guarded(self.on_reset))
@@ -50,7 +51,7 @@ class PyBulletSim(PipelineNode):
         """Pause and put the robot at rest in its start position."""
         self.running = False
         self.resets += 1
-        self.effort[:] = 0.0
+        self.effort = self.held = np.zeros_like(self.effort)
         self.plant.reset(np.array(self.robot.start_position))
         self.rng = np.random.default_rng([self.config.seed, self.resets])
         self.stamp_ns += PAUSE_GAP * self.dt_ns
@@ -83,8 +84,8 @@ class PyBulletSim(PipelineNode):
         self.sensors.publish(to_joint_state(self.stamp_ns, self.robot.joints, self.plant.state + noise))
 
     def advance(self) -> None:
-        """One control period of physics."""
-        self.plant.step(self.effort)
+        """One control period of physics, under the command that was there when it began."""
+        self.plant.step(self.held)
         self.stamp_ns += self.dt_ns
         self.ticks += 1
 
@@ -116,6 +117,7 @@ class PyBulletSim(PipelineNode):
         if self.silent_ticks > self.config.watchdog_ticks:
             self.effort = np.zeros_like(self.effort)
         self.advance()
+        self.held = self.effort
         self.publish_sensors()
         self.ground_truth.publish(to_joint_state(self.stamp_ns, self.robot.joints, self.plant.state))
 
@@ -131,7 +133,7 @@ class PyBulletSim(PipelineNode):
     def on_applied(self, message: JointState) -> None:
         """Take the command of this tick."""
         if self.running and from_time(message.header.stamp) == self.stamp_ns:
-            self.effort = from_command(message, self.robot.actuators)
+            self.held = from_command(message, self.robot.actuators)
             self.end_tick("command")
 
     def on_tick_done(self, message: Header) -> None:

@@ -15,8 +15,8 @@ from std_srvs.srv import SetBool, Trigger
 from mbrl_ros.control.trial_record import TrialRecord
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import GRAPH
-from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_scalars, from_time, to_scalars, to_status
-from mbrl_ros.nodes.pipeline_node import LATCHED, OK, PipelineNode, run, spin_until
+from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_scalars, from_time, status_values, to_scalars, to_status
+from mbrl_ros.nodes.pipeline_node import LATCHED, OK, WAITING_FOR, PipelineNode, run, spin_until
 from mbrl_ros.reporting.run_folder import SUMMARY, create_run_folder, save_trial
 from mbrl_ros.reporting.summary import RunSummary, TrialResult, read_summary, software_versions, write_summary
 from mbrl_ros.tasks import TASKS
@@ -24,6 +24,7 @@ from mbrl_ros.tasks import TASKS
 CALL_TIMEOUT = 10.0  # s, longest wait for a service
 TRIAL_SLACK = 5.0  # s that a real-time trial may take beyond its length before it is given up
 LEARN_TIMEOUT = 120.0  # s, longest wait for the refit between two trials
+FIGURES_TIMEOUT = 2.0  # s, longest wait for the learner's figures, which travel on a topic of their own
 ACTORS = ("mpc_controller", "model_learner")  # nodes that take up the phases of a trial
 
 
@@ -41,7 +42,7 @@ class TrialManager(PipelineNode):
         self.started, self.began = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.monotonic()
         self.results = self.earlier_results()
         self.record: TrialRecord | None = None
-        self.levels: dict[str, bytes] = {}
+        self.waiting: dict[str, str] = {}  # node -> topics it still waits for
         self.acknowledged: set[str] = set()
         self.learned: dict[str, float] = {}
         self.trial = self.publish_to(DiagnosticStatus, "trial", LATCHED)
@@ -73,9 +74,7 @@ class TrialManager(PipelineNode):
         prefix = self.get_namespace().rstrip("/") + "/"
         for status in message.status:
             if status.name.startswith(prefix):
-                self.levels[status.name.removeprefix(prefix)] = (
-                    status.message if "waiting for " in status.message else ""
-                )
+                self.waiting[status.name.removeprefix(prefix)] = status_values(status).get(WAITING_FOR, "")
 
     def on_ready(self, message: String) -> None:
         """A node has taken up a phase."""
@@ -148,6 +147,7 @@ class TrialManager(PipelineNode):
             record.ended_early = f"only {record.steps()} of {self.robot.trial_steps} periods came in time"
         self.doing(f"trial {index}: learning")
         self.announce("done", index, policy)
+        spin_until(self, lambda: self.learned.get("trial") == index, FIGURES_TIMEOUT)
         self.keep(record)
 
     def keep(self, record: TrialRecord) -> None:
@@ -184,15 +184,16 @@ class TrialManager(PipelineNode):
     def wait_for_graph(self) -> None:
         """Wait until every node is up and every topic has both its ends."""
         self.doing("waiting for the graph")
-        others = {spec.name for spec in GRAPH} - {self.get_name()}
-        whole = lambda: (
-            others <= set(self.levels) and not any(self.levels[n] for n in others) and not self.unconnected()
-        )
-        self.require(
-            spin_until(self, whole, self.config.start_timeout), others - set(self.levels) or self.unconnected()
-        )
+        self.require(spin_until(self, lambda: not self.not_ready(), self.config.start_timeout), self.not_ready())
         for name, client in self.service_clients.items():
             self.require(spin_until(self, client.service_is_ready, CALL_TIMEOUT), {name})
+
+    def not_ready(self) -> list[str]:
+        """Nodes that are not up and connected, with what they wait for."""
+        others = [spec.name for spec in GRAPH if spec.name != self.get_name()]
+        absent = [f"{name} (not heard of)" for name in others if name not in self.waiting]
+        waiting = [f"{name} (waiting for {topics})" for name, topics in self.waiting.items() if topics]
+        return absent + waiting + [f"{self.get_name()} (waiting for {topic})" for topic in self.unconnected()]
 
     def call(self, name: str, request: Any) -> None:
         """Call a service and wait for its answer; a refusal ends the run."""
