@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from statistics import median
 
 from mbrl_ros.reporting.summary import RunSummary, TrialResult
 
@@ -34,7 +35,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink); line-height: 1.5;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 20px 16px 48px; }
+main { max-width: 1200px; margin: 0 auto; padding: 20px 16px 48px; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 4px 0; }
 h1.good { color: var(--good); }
 h2 { font-size: 1.1rem; margin: 0 0 8px; }
@@ -43,6 +44,7 @@ p { margin: 4px 0; max-width: 46em; }
 section { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 16px; margin-top: 16px; }
 section.problems { border-left: 4px solid var(--bad); }
 .pair { display: grid; gap: 16px; grid-template-columns: minmax(0, 1fr); margin-top: 16px; }
+.pair > div { display: grid; gap: 16px; grid-template-columns: minmax(0, 1fr); align-content: start; }
 .pair section { margin: 0; }
 .cards { display: grid; gap: 8px; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); margin-top: 16px; }
 .card { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
@@ -51,8 +53,8 @@ section.problems { border-left: 4px solid var(--bad); }
 figure { margin: 8px 0 0; }
 img { display: block; width: 100%; max-width: 620px; height: auto; margin: 0 auto; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 7px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 td.text, th.text { text-align: left; }
 th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
@@ -94,11 +96,10 @@ def render(content: Content) -> str:
         headline(summary),
         key_figures(summary),
         problems_section(content.problems),
-        pair(learning_section(content), animation_section(content, results)),
+        pair(learning_section(content), animation_section(content, results) + error_section(content)),
         table_section(summary.trials),
         details_section(content.figures, results),
-        pair(timing_section(content), error_section(content)),
-        reproduction_section(content),
+        pair(timing_section(content), reproduction_section(content)),
     ]
     title = escape(f"{summary.robot}: {outcome(summary)}")
     return (
@@ -124,22 +125,28 @@ def motion(trials: Iterable[TrialResult]) -> float:
 
 def headline(summary: RunSummary) -> str:
     """Result, what it means, and what ran."""
-    solved = [str(t.index) for t in summary.trials if t.solved]
-    if summary.solved:
-        meaning = (
-            "So much motion was recorded before the first of two trials in a row began "
-            "that were on target during their whole last second."
-        )
-    elif solved:
-        meaning = f"On target during the whole last second, but not twice in a row: trial {', '.join(solved)}."
-    else:
-        meaning = "No trial was on target during its whole last second."
     mode = "lockstep simulation" if summary.lockstep else "real time"
     what = f"{summary.robot}, {summary.task}, {summary.model} with {summary.planner}, {mode}, seed {summary.seed}"
+    ended = "" if summary.ended == "solved" else f" Ended: {summary.ended}."
     return (
         f'<p class="soft">{escape(what)}</p>\n<h1 class="{"good" if summary.solved else ""}">{outcome(summary)}</h1>\n'
-        f'<p>{meaning} Ended: {escape(summary.ended)}.</p>\n<p class="soft">Started {escape(summary.started)}</p>'
+        f'<p>{meaning(summary)}{escape(ended)}</p>\n<p class="soft">Started {escape(summary.started)}</p>'
     )
+
+
+def meaning(summary: RunSummary) -> str:
+    """What the outcome stands for."""
+    solved = [trial for trial in summary.trials if trial.solved]
+    if summary.experience_s is not None:
+        first = next(trial for trial in solved if trial.experience_before_s == summary.experience_s)
+        return (
+            f"From trial {first.index} on, two trials in a row were on target during their whole last second; "
+            f"{summary.experience_s:.1f} s of motion had been recorded before trial {first.index} began."
+        )
+    if solved:
+        names = ", ".join(str(trial.index) for trial in solved)
+        return f"On target during the whole last second, but not twice in a row: trial {names}."
+    return "No trial was on target during its whole last second."
 
 
 def key_figures(summary: RunSummary) -> str:
@@ -153,7 +160,7 @@ def key_figures(summary: RunSummary) -> str:
         (number(experience, 1, "s"), "motion until solved"),
         (f"{sum(t.solved for t in summary.trials)} of {len(summary.trials)}", "trials solved"),
         (number(motion(summary.trials), 1, "s"), "motion in all trials"),
-        (number(middle(medians), 1, "ms"), "planning time, median"),
+        (number(median(finite(medians) or [math.nan]), 1, "ms"), "planning time, median of the trials' medians"),
         (number(max(finite(longest), default=math.nan), 1, "ms"), "planning time, longest"),
         (NOTHING if summary.lockstep else misses, "deadlines missed"),
         (number(summary.wall_time_s, 0, "s"), "wall time of the run"),
@@ -165,12 +172,6 @@ def key_figures(summary: RunSummary) -> str:
 def finite(values: Iterable[float]) -> list[float]:
     """The finite ones."""
     return [value for value in values if math.isfinite(value)]
-
-
-def middle(values: Iterable[float]) -> float:
-    """Median of the trials' values, NaN without any."""
-    ordered = sorted(finite(values))
-    return ordered[len(ordered) // 2] if ordered else math.nan
 
 
 def problems_section(problems: list[str]) -> str:
@@ -304,8 +305,8 @@ def section(title: str, html: str, kind: str = "") -> str:
 
 
 def pair(left: str, right: str) -> str:
-    """Two boxes beside each other where there is room."""
-    return f'<div class="pair">{left}{right}</div>'
+    """Two columns of boxes where there is room."""
+    return f'<div class="pair"><div>{left}</div><div>{right}</div></div>'
 
 
 def picture(figures: Mapping[str, bytes], name: str, alt: str, caption: str) -> str:

@@ -11,17 +11,18 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
 
 from mbrl_ros.reporting.prediction import Prediction
 from mbrl_ros.reporting.run_folder import TrialArrays
 from mbrl_ros.reporting.summary import RunSummary, TrialResult
 from mbrl_ros.robots.description import RobotDescription
 
-WIDTH = 5.2  # inches: 10 pt are then about 10 px on a phone
-DPI = 180
+WIDTH = 4.6  # inches: 10 pt are then about 10 px on a phone
+DPI = 200
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; one meaning each in every figure.
 OBSERVED, PREDICTED, ONE_STEP = "#1f2933", "#0072b2", "#e69f00"
@@ -120,15 +121,16 @@ def learning_curve(summary: RunSummary) -> Figure:
     published = PUBLISHED.get(summary.task, ())
     for ax in (cost, time):
         for record in published:
-            ax.axvline(record.seconds, color=REFERENCE, linestyle=record.linestyle, label=record.label, zorder=0)
+            ax.axvline(record.seconds, color=REFERENCE, linestyle=record.linestyle, label=record.label, zorder=1)
         if summary.experience_s is not None:
             label = f"this run: {summary.experience_s:.1f} s"
-            ax.axvline(summary.experience_s, color=TARGET, label=label, zorder=0)
+            ax.axvline(summary.experience_s, color=TARGET, label=label, zorder=1)
         ax.set_ylim(bottom=0.0)
     cost.set_title("cost of the trial (sum over its ticks, no unit)")
     time.set_title("time on target in the trial (s)")
     time.set_xlabel("motion recorded before the trial (s)")
-    longest = max([t.experience_before_s for t in summary.trials] + [r.seconds for r in published], default=1.0)
+    time.xaxis.set_major_locator(whole_seconds())
+    longest = max([1.0] + [t.experience_before_s for t in summary.trials] + [r.seconds for r in published])
     time.set_xlim(-0.04 * longest, 1.06 * longest)
     legend(figure, [cost], 2)
     return figure
@@ -141,11 +143,17 @@ def draw_trials(ax: Axes, trials: Sequence[TrialResult], values: Sequence[float]
         chosen = [(t.experience_before_s, v) for t, v in zip(trials, values, strict=True) if kind_of(t) == name]
         if chosen:
             x, y = zip(*chosen, strict=True)
-            ax.scatter(x, y, label=name, s=42, linewidth=1.6, zorder=2, **marker)
+            ax.scatter(x, y, label=name, s=42, linewidth=1.6, zorder=2, clip_on=False, **marker)
     for trial, value in zip(trials, values, strict=True):
         place = (trial.experience_before_s, value)
-        ax.annotate(str(trial.index), place, (0, 6), textcoords="offset points", ha="center", fontsize=8)
-    ax.margins(y=0.2)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        ax.annotate(str(trial.index), place, (0, 8), textcoords="offset points", ha="center", fontsize=8, bbox=box)
+    ax.margins(y=0.25)
+
+
+def whole_seconds() -> MaxNLocator:
+    """Ticks at whole seconds."""
+    return MaxNLocator(integer=True, steps=[1, 2, 3, 5, 6, 10])
 
 
 def kind_of(trial: TrialResult) -> str:
@@ -183,12 +191,14 @@ def trial_figure(
         for segment in segments:
             draw_prediction(ax, time, segment, i, {"color": PREDICTED, "label": "open loop, 90 % band"})
         ax.plot(time, trial.x[:, i], color=OBSERVED, linewidth=1.2, label="observed")
-        frame(ax, trial.x[:, i])
-        if target is not None:
-            draw_target(ax, target[0][i], target[1][i], periodic=name in layout.angles)
-        ax.set_title(f"{name} ({unit_of(robot, name)})")
-        if name in layout.angles:
+        ends = np.array([-np.inf, np.inf]) if target is None else np.array([target[0][i], target[1][i]])
+        is_angle = name in layout.angles
+        frame(ax, trial.x[:, i] if is_angle else np.append(trial.x[:, i], ends))
+        if np.isfinite(ends).all():
+            draw_target(ax, ends, is_angle)
+        if is_angle:
             turns(ax)
+        ax.set_title(f"{name} ({unit_of(robot, name)})")
     for i, (ax, name) in enumerate(zip(axes[layout.nx :], layout.action, strict=True)):
         draw_action(ax, time, trial.u[:, i], robot.u_max[i])
         ax.set_title(f"{name} ({unit_of(robot, name)})")
@@ -205,31 +215,33 @@ def draw_prediction(ax: Axes, time: np.ndarray, prediction: Prediction, i: int, 
 
 
 def frame(ax: Axes, values: np.ndarray) -> None:
-    """Let the observed values set the axis: a prediction that runs away leaves the picture."""
+    """Let these values set the axis: a prediction that runs away leaves the picture."""
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if len(finite) else (-1.0, 1.0)
     margin = max(0.15 * (high - low), 0.05)
     ax.set_ylim(low - margin, high + margin)
 
 
-def draw_target(ax: Axes, low: float, high: float, periodic: bool) -> None:
-    """Shade the target; that of an angle lies at every turn."""
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return
+def draw_target(ax: Axes, ends: np.ndarray, is_angle: bool) -> None:
+    """Shade the target between its `ends` (2,); that of an angle lies at every turn."""
+    turn = 2 * np.pi
     bottom, top = ax.get_ylim()
-    first, last = (np.floor(bottom / (2 * np.pi)), np.ceil(top / (2 * np.pi))) if periodic else (0, 0)
-    for turn in 2 * np.pi * np.arange(first, last + 1):
-        ax.axhspan(turn + low, turn + high, color=TARGET, alpha=0.15, linewidth=0, label="target", zorder=0)
+    first, last = (np.floor(bottom / turn), np.ceil(top / turn)) if is_angle else (0, 0)
+    for shift in turn * np.arange(first, last + 1):
+        ax.axhspan(*(shift + ends), color=TARGET, alpha=0.15, linewidth=0, label="target", zorder=0)
     ax.set_ylim(bottom, top)
 
 
 def turns(ax: Axes) -> None:
     """Ticks at multiples of pi."""
-    names = {0: "0", 1: "π", -1: "−π"}  # noqa: RUF001 the minus sign that matplotlib draws elsewhere
     ax.yaxis.set_major_locator(MultipleLocator(np.pi))
-    ax.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: names.get(round(value / np.pi), f"{round(value / np.pi)}π".replace("-", "−")))  # noqa: RUF001
-    )
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: multiple_of_pi(round(value / np.pi))))
+
+
+def multiple_of_pi(count: int) -> str:
+    """0, π, 2π and so on."""
+    size = {0: "0", 1: "π"}.get(abs(count), f"{abs(count)}π")
+    return f"\N{MINUS SIGN}{size}" if count < 0 else size
 
 
 def draw_action(ax: Axes, time: np.ndarray, action: np.ndarray, limit: float) -> None:
@@ -270,27 +282,31 @@ def planning_time(seconds: np.ndarray, missed: np.ndarray, period: float, lockst
     milliseconds = np.maximum(1e3 * seconds, 1e-3)
     low, high = min(milliseconds.min(), 1e3 * period) / 1.2, max(milliseconds.max(), 1e3 * period) * 1.2
     bins = np.geomspace(low, high, 50).tolist()
-    on_time = f"planned ({np.sum(~missed)} ticks)"
-    ax.hist(milliseconds[~missed], bins, color=PREDICTED, label=on_time)
+    ax.hist(
+        milliseconds[~missed],
+        bins,
+        color=PREDICTED,
+        label=f"{'planned' if lockstep else 'in time'}: {np.sum(~missed)} ticks",
+    )
     if missed.any():
-        ax.hist(milliseconds[missed], bins, color=LIMIT, label=f"deadline missed ({missed.sum()} ticks)")
-    text = "control period (lockstep has no deadline)" if lockstep else "deadline"
+        ax.hist(milliseconds[missed], bins, color=LIMIT, label=f"deadline missed: {missed.sum()} ticks")
+    text = "control period, no deadline in lockstep" if lockstep else "deadline"
     ax.axvline(
         1e3 * period, color=REFERENCE if lockstep else LIMIT, linestyle="--", label=f"{text}: {1e3 * period:g} ms"
     )
     ax.set_xscale("log")
-    whole_numbers(ax)
+    plain_logarithmic(ax.xaxis)
     ax.set_xlabel("planning time of a tick (ms, logarithmic)")
     ax.set_title("number of ticks")
     legend(figure, [ax], 1)
     return figure
 
 
-def whole_numbers(ax: Axes) -> None:
-    """Label a logarithmic x axis with 1, 2, 5 and their tens in plain figures."""
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+def plain_logarithmic(axis: Axis) -> None:
+    """Label a logarithmic axis with 1, 2, 5 and their tens in plain figures."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 @house_style
@@ -305,7 +321,8 @@ def model_error(summary: RunSummary) -> Figure:
         ax.plot(before, errors, color=colour, marker="o", markersize=5, label=label)
     ax.axhline(1.0, color=REFERENCE, linestyle=":", label="as wrong as the data's mean")
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_logarithmic(ax.yaxis)
+    ax.xaxis.set_major_locator(whole_seconds())
     ax.set_xlabel("motion recorded before the trial (s)")
     ax.set_title("RMSE (standard deviations of the data, logarithmic)")
     legend(figure, [ax], 2)

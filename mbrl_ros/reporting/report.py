@@ -80,7 +80,7 @@ def write_report(folder: Path) -> Path:
         write_atomically(folder / PLOTS / f"{name}.png", data)
     animated = max(run.trials, default=None)
     animation = b"" if animated is None else run.attempt(partial(animate_trial, run, animated), "animation") or b""
-    parameters = run.attempt((folder / PARAMETERS).read_text, "parameters") or ""
+    parameters = run.attempt(partial((folder / PARAMETERS).read_text, encoding="utf-8"), "parameters") or ""
     content = Content(run.summary, figures, animation, animated, parameters, run.problems)
     write_atomically(folder / REPORT, render(content).encode())
     return folder / REPORT

@@ -144,9 +144,10 @@ def score_trial(
 ) -> tuple[float, float, bool]:
     """Score a trial.
 
-    A tick counts from the first observation to the last that an action followed; a missing action in between is
-    no effort. Solved means on target at every observation of the whole last second (of a shorter trial: of all),
-    the one at the end included where there is one, and a trial of full length.
+    A tick counts when the control period after its observation was seen: all but the last observation, and the last
+    too where an action was applied from it, up to a full trial. A missing action is no effort. Solved means a trial
+    of full length that is on target at every observation of the whole last second (of a shorter trial: of all),
+    the one at the very end included where there is one.
 
     Args:
         task: costs and target.
@@ -158,12 +159,12 @@ def score_trial(
     Returns:
         Cost (sum over the ticks), time on target in s, solved.
     """
-    acted = np.flatnonzero(np.isfinite(actions).all(axis=1))
-    ticks = min(acted[-1] + 1, len(states)) if len(acted) else 0
     steps, hold = round(duration / dt), round(HOLD / dt)
+    acted_last = 0 < len(states) == len(actions) and bool(np.isfinite(actions[-1]).all())
+    ticks = min(max(len(states) - (not acted_last), 0), steps)
     cost = task.running_cost(states[:ticks], np.nan_to_num(actions[:ticks])).sum()
     on_target = task.on_target(states)
-    solved = ticks >= steps and on_target[max(steps - hold, 0) :].all()
+    solved = ticks == steps and on_target[max(steps - hold, 0) :].all()
     return float(cost), float(dt * on_target[:ticks].sum()), bool(solved)
 
 

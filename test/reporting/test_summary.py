@@ -86,11 +86,35 @@ def test_observation_at_the_end_counts_for_solved_but_starts_no_tick():
     assert score_trial(TASK, states, actions, DT, DURATION)[2] is False
 
 
-def test_missing_action_inside_is_no_effort_and_no_actions_score_nothing():
+def test_late_action_after_a_full_trial_adds_no_tick():
+    states, actions = balanced(STEPS + 1)
+    states[:, 0] = 0.3
+    cost, on_target, solved = score_trial(TASK, states, actions, DT, DURATION)
+    assert (cost, on_target, solved) == score_trial(TASK, states[:-1], actions[:-1], DT, DURATION)
+    assert on_target == pytest.approx(DURATION)
+
+
+def test_missing_actions_are_no_effort_and_cost_no_tick():
+    class Effort(CartpoleSwingup):
+        def running_cost(self, x, u):
+            return u[..., 0] ** 2
+
     states, actions = balanced()
+    actions[:] = 2.0
     actions[20] = np.nan
-    assert score_trial(TASK, states, actions, DT, DURATION)[0] == 0.0
-    assert score_trial(TASK, states, np.full_like(actions, np.nan), DT, DURATION) == (0.0, 0.0, False)
+    assert score_trial(Effort(TASK.config), states, actions, DT, DURATION)[0] == 59 * 4.0
+    assert score_trial(Effort(TASK.config), states, actions[:-1], DT, DURATION)[0] == 58 * 4.0
+
+
+def test_full_length_is_seen_in_the_observations_even_if_the_last_action_got_lost():
+    states, actions = balanced(STEPS + 1)
+    actions[-2:] = np.nan
+    assert score_trial(TASK, states, actions, DT, DURATION)[2] is True
+    assert score_trial(TASK, states[:-1], actions[:-1], DT, DURATION)[2] is False  # nothing was seen of the last period
+
+
+def test_nothing_scores_nothing():
+    states, actions = balanced()
     assert score_trial(TASK, states[:0], actions[:0], DT, DURATION) == (0.0, 0.0, False)
 
 

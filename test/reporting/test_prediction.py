@@ -1,0 +1,118 @@
+"""Predictions against a model whose distribution is known in closed form."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mbrl_ros.reporting.prediction import load_models, one_step, open_loop, open_loop_segments
+from mbrl_ros.reporting.run_folder import TrialArrays, model_path
+
+STD = 0.1
+QUANTILE = 1.6449  # of the standard normal distribution at 95 %
+
+
+class RandomWalk:
+    """``x' = x + gain u + STD noise``: after k periods Gaussian with variance k STD^2."""
+
+    nx = nu = 1
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+    def rollout(self, x0, actions, rng, particles):
+        """States (P, 1, H + 1, 1)."""
+        steps = self.gain * actions[None, :, :, 0] + STD * rng.standard_normal((particles, 1, actions.shape[1]))
+        path = np.cumsum(np.concatenate([np.full((particles, 1, 1), x0[0]), steps], axis=2), axis=2)
+        return path[..., None]
+
+
+def trial(ticks: int = 61, versions=1) -> TrialArrays:
+    """Constant action 1 and a straight observation; the last observation has no action."""
+    u = np.ones((ticks, 1))
+    u[-1] = np.nan
+    nothing = np.full(ticks, np.nan)
+    version = np.broadcast_to(versions, ticks)
+    return TrialArrays(
+        0.05 * np.arange(ticks), np.arange(ticks)[:, None] * 1.0, u, nothing, nothing, version, np.zeros(ticks, bool)
+    )
+
+
+def test_open_loop_mean_and_band_are_those_of_the_random_walk():
+    draws = [open_loop({1: RandomWalk()}, trial(), 10, 25, np.random.default_rng(s)) for s in range(200)]
+    assert draws[0].ticks.tolist() == list(range(10, 36))
+    steps = np.arange(26)
+    mean = np.mean([d.mean[:, 0] for d in draws], axis=0)
+    np.testing.assert_allclose(mean, 10.0 + steps, atol=4 * STD * 5 / np.sqrt(200 * 100))
+    for end, sign in (("low", -1), ("high", 1)):
+        band = np.mean([getattr(d, end)[:, 0] for d in draws], axis=0) - (10.0 + steps)
+        np.testing.assert_allclose(band, sign * QUANTILE * STD * np.sqrt(steps), rtol=0.05, atol=1e-9)
+
+
+def test_one_step_is_shifted_by_one_tick_and_covers_every_tick_but_the_first():
+    prediction = one_step({1: RandomWalk(gain=3.0)}, trial(), np.random.default_rng(0))
+    assert np.isnan(prediction.mean[0]).all() and np.isfinite(prediction.mean[1:]).all()
+    np.testing.assert_allclose(prediction.mean[1:, 0], np.arange(60) + 3.0, atol=0.05)  # x_t + 3 u_t
+    assert (prediction.low[1:] < prediction.mean[1:]).all() and (prediction.mean[1:] < prediction.high[1:]).all()
+
+
+def test_each_tick_uses_the_model_that_was_active_then():
+    models = {1: RandomWalk(gain=1.0), 2: RandomWalk(gain=-5.0)}
+    versions = np.where(np.arange(61) < 30, 1, 2)
+    prediction = one_step(models, trial(versions=versions), np.random.default_rng(0))
+    change = prediction.mean[1:, 0] - np.arange(60)
+    np.testing.assert_allclose(change[:30], 1.0, atol=0.05)
+    np.testing.assert_allclose(change[30:], -5.0, atol=0.05)
+    segments = open_loop_segments(models, trial(versions=versions), np.random.default_rng(0))
+    ends = [s.mean[-1, 0] - s.mean[0, 0] for s in segments]
+    np.testing.assert_allclose(ends, [25.0, 25.0, -50.0], atol=0.3)  # the version at the start holds for the segment
+
+
+def test_segments_follow_one_another_and_the_last_is_short():
+    segments = open_loop_segments({1: RandomWalk()}, trial(), np.random.default_rng(0))
+    assert [(s.ticks[0], s.ticks[-1]) for s in segments] == [(0, 25), (25, 50), (50, 60)]
+    assert all(s.mean[0] == trial().x[s.ticks[0]] for s in segments)
+    other = open_loop_segments({1: RandomWalk()}, trial(), np.random.default_rng(0), horizon=7)
+    assert [s.ticks[0] for s in other] == list(range(0, 60, 7))
+
+
+def test_no_model_no_prediction():
+    rng = np.random.default_rng(0)
+    assert open_loop_segments({1: RandomWalk()}, trial(versions=0), rng) == []
+    assert np.isnan(one_step({}, trial(), rng).mean).all()
+    assert one_step({}, trial(ticks=1), rng).mean.shape == (1, 1)
+    assert open_loop_segments({}, trial(ticks=1), rng) == []
+
+
+def test_missing_action_ends_a_segment_and_missing_observation_starts_none():
+    arrays = trial()
+    u, x = arrays.u.copy(), arrays.x.copy()
+    u[30], x[50] = np.nan, np.nan
+    arrays = replace(arrays, u=u, x=x)
+    rng = np.random.default_rng(0)
+    segments = open_loop_segments({1: RandomWalk()}, arrays, rng)
+    assert [(s.ticks[0], s.ticks[-1]) for s in segments] == [(0, 25), (25, 30)]
+    assert np.flatnonzero(np.isnan(one_step({1: RandomWalk()}, arrays, rng).mean)).tolist() == [0, 31, 51]
+
+
+def test_loads_models_and_names_those_that_it_cannot(tmp_path, runs):
+    runs.build(tmp_path, trials=3)
+    model_path(tmp_path, 2).write_bytes(model_path(tmp_path, 2).read_bytes()[:-1])
+    models, problems = load_models(tmp_path, [1, 2, 3, 9], runs.robot)
+    assert sorted(models) == [1, 3]
+    assert len(problems) == 2 and "model_0002" in problems[0] and "model_0009" in problems[1]
+
+
+def test_saved_ensemble_predicts_like_the_one_in_memory(tmp_path, runs):
+    runs.build(tmp_path, trials=2)
+    arrays = runs.simulate(1)
+    loaded, _ = load_models(tmp_path, [1, 2], runs.robot)
+    direct = {v: runs.random_ensemble(runs.robot.layout, v) for v in (1, 2)}
+    one, two = (one_step(models, arrays, np.random.default_rng(5)) for models in (loaded, direct))
+    np.testing.assert_array_equal(one.mean, two.mean)
+    assert np.isfinite(one.mean[1:]).all()
+
+
+@pytest.mark.parametrize("start, horizon, last", [(0, 1, 1), (59, 25, 60), (0, 100, 60)])
+def test_horizon_is_cut_at_the_end_of_the_trial(start, horizon, last):
+    assert open_loop({1: RandomWalk()}, trial(), start, horizon, np.random.default_rng(0)).ticks[-1] == last
