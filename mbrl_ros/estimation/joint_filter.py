@@ -1,0 +1,202 @@
+"""Kalman filter for each joint: position and velocity from noisy, incomplete or absurd measurements.
+
+State (position, velocity) driven by white-noise acceleration of spectral density q, discretised exactly
+(Bar-Shalom, Li, Kirubarajan 2001, section 6.2.2)::
+
+    F = [1 dt; 0 1]        Q = q [dt^3/3 dt^2/2; dt^2/2 dt]
+
+A measurement whose normalised innovation squared lies beyond a chi-square quantile is an outlier and is left out
+(ibid., section 5.4). All arrays lead with the joints, nj of them.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from mbrl_ros.config import option, validate
+from mbrl_ros.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """Settings of the joint filter; 'm' stands for rad where a joint turns."""
+
+    acceleration_density: float = option(
+        300.0, "spectral density of the acceleration the filter allows for", unit="m^2/s^3", low=1e-9, high=1e9
+    )
+    gate: float = option(0.9999, "share of honest measurements that pass the outlier gate", low=0.5, high=1 - 1e-12)
+    rejections_to_restart: int = option(3, "outliers in a row after which they are believed", low=1, high=1000)
+    max_gap: float = option(
+        0.15, "longest time bridged without a measurement; after it a joint starts afresh", unit="s", low=0.0, high=10.0
+    )
+    initial_velocity_std: float = option(
+        10.0, "spread of a velocity of which nothing is known", unit="m/s", low=1e-6, high=1e6
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """Estimate after one message.
+
+    Attributes:
+        position: (nj,) m or rad.
+        velocity: (nj,) m/s or rad/s.
+        covariance: (nj, 2, 2) of position and velocity.
+        valid: whether every joint's estimate may be used.
+        reason: why it is not valid, or what was unusual (a measurement left out, a joint started afresh); else empty.
+    """
+
+    position: np.ndarray
+    velocity: np.ndarray
+    covariance: np.ndarray
+    valid: bool
+    reason: str
+
+
+class JointFilter:
+    """Kalman filters of nj joints that do not know of each other."""
+
+    config_class = FilterConfig
+
+    def __init__(
+        self,
+        config: FilterConfig,
+        n_joints: int,
+        position_noise: np.ndarray | float,
+        velocity_noise: np.ndarray | float,
+    ) -> None:
+        """Start without knowledge.
+
+        Args:
+            config: settings.
+            n_joints: nj.
+            position_noise: standard deviation of position measurements, m or rad, one or (nj,).
+            velocity_noise: the same of velocity measurements, m/s or rad/s.
+
+        Raises:
+            ConfigError: a noise is negative or not finite.
+        """
+        self._config = config
+        self._std = np.empty((n_joints, 2))  # of measurements
+        self._std[:, 0], self._std[:, 1] = position_noise, velocity_noise
+        if not np.all(np.isfinite(self._std) & (self._std >= 0)):
+            raise ConfigError(f"noise: {position_noise} and {velocity_noise} must be finite and not negative")
+        tail = NormalDist().inv_cdf(0.5 * (1 + config.gate))
+        self._threshold = np.array([0.0, tail**2, -2 * math.log1p(-config.gate)])  # chi-square, by degrees of freedom
+        self._mean = np.zeros((n_joints, 2))
+        self._covariance = np.zeros((n_joints, 2, 2))
+        self._stamp = -math.inf
+        self._forget()
+
+    def update(self, stamp_s: float, position: np.ndarray, velocity: np.ndarray | None) -> FilterResult:
+        """Take one message.
+
+        Args:
+            stamp_s: when it was measured, in s. One that is not after the last is refused, unless it lies back by
+                more than `max_gap`: then the clock was set back and everything starts afresh.
+            position: (nj,), entries that are not finite count as not measured.
+            velocity: (nj,) likewise, or None where it is not measured at all.
+        """
+        if not math.isfinite(stamp_s):
+            return self._result(False, f"the stamp is {stamp_s}")
+        elapsed = stamp_s - self._stamp
+        if elapsed < -self._config.max_gap:
+            self._forget()
+        elif elapsed <= 0:
+            return self._result(False, f"the stamp is {-elapsed:.6g} s before the last one, or equal")
+        z = np.stack([position, np.full(len(self._mean), np.nan) if velocity is None else velocity], axis=1)
+        if math.isfinite(self._stamp):
+            self._predict(stamp_s - self._stamp)
+        self._stamp = float(stamp_s)
+        return self._correct(z.astype(float))
+
+    def _forget(self) -> None:
+        """Know nothing of any joint."""
+        n = len(self._mean)
+        self._stamp = -math.inf
+        self._heard = np.full(n, -math.inf)  # stamp of each joint's last accepted measurement
+        self._seen = np.zeros(n, int)  # measurements since its start: 0 nothing known, 1 no velocity yet
+        self._rejected = np.zeros(n, int)  # in a row
+
+    def _predict(self, dt: float) -> None:
+        """Let `dt` s pass."""
+        F = np.array([[1.0, dt], [0.0, 1.0]])
+        Q = self._config.acceleration_density * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
+        self._mean = self._mean @ F.T
+        self._covariance = F @ self._covariance @ F.T + Q
+
+    def _correct(self, z: np.ndarray) -> FilterResult:
+        """Use the measurements z (nj, 2), NaN where there is none."""
+        measured = np.isfinite(z)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, covariance, nis = self._posterior(z, measured)
+        n_measured = measured.sum(axis=1)
+        fits = nis <= self._threshold[n_measured]  # so written, NaN does not fit
+        known = (self._seen > 0) & (self._stamp - self._heard <= self._config.max_gap)
+        accepted = known & (n_measured > 0) & fits
+        rejected = known & (n_measured > 0) & ~fits
+        self._rejected = np.where(accepted, 0, self._rejected + rejected)
+        restarted = measured[:, 0] & (~known | (self._rejected >= self._config.rejections_to_restart))
+        self._mean[accepted], self._covariance[accepted] = mean[accepted], covariance[accepted]
+        self._restart(restarted, z, measured)
+        self._seen += accepted
+        self._heard[accepted | restarted] = self._stamp
+        return self._judge(rejected & ~restarted, restarted, n_measured == 0)
+
+    def _posterior(self, z: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Kalman update: mean (nj, 2), covariance (nj, 2, 2) and normalised innovation squared (nj,).
+
+        Entries that were not measured get a zero row in H, a zero innovation and unit noise, which leaves S
+        invertible and the estimate untouched by them.
+        """
+        P = self._covariance
+        H = measured[:, :, None] * np.eye(2)  # (nj, 2, 2)
+        R = np.where(measured, self._std**2, 1.0)[:, :, None] * np.eye(2)
+        innovation = np.where(measured, z - self._mean, 0.0)[:, :, None]  # (nj, 2, 1)
+        S = H @ P @ transpose(H) + R
+        known = (self._seen > 0)[:, None, None]
+        weighted = np.linalg.solve(np.where(known, S, np.eye(2)), np.concatenate([innovation, H @ P], axis=2))
+        nis = (transpose(innovation) @ weighted[:, :, :1])[:, 0, 0]
+        K = transpose(weighted[:, :, 1:])  # (S^-1 H P)' = P H' S^-1
+        A = np.eye(2) - K @ H
+        covariance = A @ P @ transpose(A) + K @ R @ transpose(H) @ transpose(
+            K
+        )  # Joseph form: stays symmetric and positive
+        return self._mean + (K @ innovation)[:, :, 0], covariance, nis
+
+    def _restart(self, joints: np.ndarray, z: np.ndarray, measured: np.ndarray) -> None:
+        """Start the joints in the mask from their measurement alone."""
+        std = np.where(measured, self._std, [0.0, self._config.initial_velocity_std])
+        self._mean[joints] = np.where(measured, z, 0.0)[joints]
+        self._covariance[joints] = ((std**2)[:, :, None] * np.eye(2))[joints]
+        self._seen[joints] = measured.sum(axis=1)[joints]
+        self._rejected[joints] = 0
+
+    def _judge(self, rejected: np.ndarray, restarted: np.ndarray, silent: np.ndarray) -> FilterResult:
+        """Say whether the estimate may be used, and what was unusual."""
+        lost = (self._seen == 0) | (self._stamp - self._heard > self._config.max_gap)
+        no_velocity = ~lost & (self._seen == 1)
+        remarks = {
+            "no recent measurement": lost,
+            "velocity not known yet": no_velocity,
+            "outlier left out": rejected,
+            "started afresh": restarted,
+            "not measured": silent & ~lost,
+        }
+        parts = [f"{what}: joint {np.flatnonzero(where).tolist()}" for what, where in remarks.items() if where.any()]
+        return self._result(not (lost | no_velocity).any(), "; ".join(parts))
+
+    def _result(self, valid: bool, reason: str) -> FilterResult:
+        """Copies of the estimate, so that nobody holds what the next message changes."""
+        mean, covariance = self._mean, self._covariance
+        return FilterResult(mean[:, 0].copy(), mean[:, 1].copy(), covariance.copy(), valid, reason)
+
+
+def transpose(matrices: np.ndarray) -> np.ndarray:
+    """Transposes of a stack of matrices (..., n, m)."""
+    return np.swapaxes(matrices, -1, -2)
