@@ -16,7 +16,7 @@ from torch.nn.functional import silu, softplus
 
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.models.layout import StateLayout
-from mbrl_ros.models.probabilistic_ensemble import BOUNDS, SCALES, WEIGHTS, EnsembleConfig, ProbabilisticEnsemble
+from mbrl_ros.models.probabilistic_ensemble import BOUNDS, WEIGHTS, EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.types import Transitions
 
 SMALLEST_STD = 1e-3  # of inputs and targets: constant entries must not be divided by zero
@@ -56,6 +56,7 @@ def fit(
     config: EnsembleConfig,
     seed: int,
     previous: ProbabilisticEnsemble | None = None,
+    *,
     stop: Callable[[], bool] | None = None,
 ) -> tuple[ProbabilisticEnsemble, FitReport]:
     """Fit an ensemble to transitions; same data, previous model and seed give the same bytes.
@@ -73,7 +74,7 @@ def fit(
         FitError: no data, non-finite data or a loss that became non-finite.
     """
     begin = time.perf_counter()
-    inputs, targets = checked(data, layout)
+    inputs, targets = checked(mirrored(data) if config.mirror else data, layout)
     scales = normaliser(inputs, targets)
     start = reusable(previous, config, scales)
     with one_thread():
@@ -83,7 +84,7 @@ def fit(
         y = torch.as_tensor((targets - scales["target_mean"]) / scales["target_std"], dtype=torch.float32)
         tensors = {k: torch.as_tensor(arrays[k]).clone() for k in (*WEIGHTS, *BOUNDS)}
         steps = config.refit_steps if start else config.steps
-        done = train(tensors, x, y, config, steps, generator, stop)
+        done = train(tensors, x, y, config, steps=steps, generator=generator, stop=stop)
         with torch.no_grad():
             loss = likelihood_loss(network(tensors, x.expand(config.members, *x.shape)), y, tensors, 0.0).item()
     require_finite(loss)
@@ -100,6 +101,12 @@ def checked(data: Transitions, layout: StateLayout) -> tuple[np.ndarray, np.ndar
     if bad.any():
         raise FitError(f"fit: {bad.sum()} of {len(data)} transitions are not finite, the first is {bad.argmax()}")
     return inputs, targets
+
+
+def mirrored(data: Transitions) -> Transitions:
+    """The transitions, then all of them with every sign reversed: twice the data for a symmetric robot."""
+    x, u, x_next = (np.concatenate([a, -a]) for a in (data.x, data.u, data.x_next))
+    return Transitions(x, u, x_next, np.concatenate([data.trajectory, data.trajectory]))
 
 
 def normaliser(inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
@@ -182,6 +189,7 @@ def train(
     x: torch.Tensor,
     y: torch.Tensor,
     config: EnsembleConfig,
+    *,
     steps: int,
     generator: torch.Generator,
     stop: Callable[[], bool] | None,

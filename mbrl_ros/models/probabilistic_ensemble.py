@@ -33,6 +33,7 @@ class EnsembleConfig:
     steps: int = option(600, "gradient steps of a fit from scratch", low=1, high=1_000_000)
     refit_steps: int = option(200, "gradient steps of a refit that starts from the last model", low=1, high=1_000_000)
     beta: float = option(0.5, "0 is the plain likelihood, 1 weights errors like least squares", low=0.0, high=1.0)
+    mirror: bool = option(False, "the robot is symmetric: all signs of a motion reversed give another possible motion")
 
     def __post_init__(self) -> None:
         validate(self)

@@ -150,6 +150,7 @@ def test_a_loss_that_is_no_number_is_an_error():
         {"batch_size": 8},
         {"steps": 61},
         {"beta": 0.0},
+        {"mirror": True},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -165,6 +166,15 @@ def test_refit_steps_changes_the_refit():
     old, _ = fit(data, LAYOUT, SMALL, 0)
     reports = [fit(data, LAYOUT, dataclasses.replace(SMALL, refit_steps=n), 0, previous=old)[1] for n in (5, 30)]
     assert [r.steps for r in reports] == [5, 30] and reports[0].loss != reports[1].loss
+
+
+def test_mirror_learns_from_every_motion_and_its_reflection():
+    data = linear_data(40, centre=1.0)
+    both = Transitions(*(np.concatenate([a, -a]) for a in (data.x, data.u, data.x_next)), np.zeros(80, int))
+    mirrored, report = fit(data, LAYOUT, dataclasses.replace(SMALL, mirror=True), 0)
+    plain, _ = fit(both, LAYOUT, SMALL, 0)
+    assert all(mirrored.arrays[k].tobytes() == plain.arrays[k].tobytes() for k in plain.arrays)
+    assert report.transitions == 40
 
 
 def test_weight_decay_shrinks_the_weights():
