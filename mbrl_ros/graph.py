@@ -36,6 +36,7 @@ class SimConfig(SharedConfig):
 
     gui: bool = option(False, "show the PyBullet window")
     watchdog_ticks: int = option(3, "ticks without a command after which the drive goes limp", low=1, high=1000)
+    start_time: float = option(0.0, "lockstep: first reading of the clock", unit="s", low=0.0, high=1e9)
     step_timeout: float = option(30.0, "lockstep: longest wait for the other nodes", unit="s", low=0.1, high=3600.0)
 
 

@@ -10,10 +10,11 @@ import yaml
 
 from mbrl_ros.errors import ConfigError, UnknownNameError
 from mbrl_ros.graph import GRAPH, NODES, NodeSpec, configure, node_parameters
-from mbrl_ros.reporting.run_folder import PARAMETERS, create_run_folder
+from mbrl_ros.reporting.run_folder import PARAMETERS, create_run_folder, trial_indices
 
 EVERY_NODE = "/**"
 ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
+RESUME_OFFSET = 1000.0  # s of simulated time set aside for each trial that the run folder holds
 OPTIONS = ("robot", "planner", "model", "seed", "trials", "lockstep", "gui")  # parameters that are options, too
 
 
@@ -143,5 +144,7 @@ def write_run_parameters(
     for values in parameters.values():
         values["output"] = str(folder)
     main["command"] = command_line
+    # a resumed run must not stamp its transitions like those that are stored already
+    parameters["pybullet_sim"]["start_time"] = RESUME_OFFSET * len(trial_indices(folder))
     write_params_file(folder / PARAMETERS, parameters, namespace)
     return folder

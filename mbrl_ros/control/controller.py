@@ -73,8 +73,9 @@ class Controller:
         if self._state is None:
             self._state = self.planner.initial_state(self.problem)
         plan, self._state = self.planner.plan(self.problem, start, self._state, rng, deadline)
-        action = np.clip(np.nan_to_num(plan.actions[0]), self.problem.u_min, self.problem.u_max)
-        futures = self.problem.dynamics.rollout(start, plan.actions[None], None, self.problem.particles)[:, 0]
+        actions = np.clip(np.nan_to_num(plan.actions), self.problem.u_min, self.problem.u_max)
+        action = actions[0]
+        futures = self.problem.dynamics.rollout(start, actions[None], None, self.problem.particles)[:, 0]
         self.note_sent(action)
         spread = float(np.sqrt(np.mean(futures[:, -1].var(axis=0))))
         missed = not plan.complete or deadline.elapsed > self.budget

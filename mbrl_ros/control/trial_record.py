@@ -28,8 +28,9 @@ class TrialRecord:
         return max(len(self.observations) - 1, 0)
 
     def arrays(self, task: Any) -> TrialArrays:
-        """The trial tick by tick, NaN where there is nothing."""
+        """The trial tick by tick, NaN where there is nothing; what came after the last observation does not count."""
         stamps = sorted(self.observations)
+        self._forget_from(stamps[-1] if stamps else 0)
         x = np.array([self.observations[s] for s in stamps])
         nu = next((len(u) for u, _ in self.applied.values()), 1)
         nothing: tuple[np.ndarray, str] = (np.full(nu, np.nan), "")
@@ -43,6 +44,11 @@ class TrialRecord:
             model_version=self._column(stamps, "model_version", 0).astype(int),
             deadline_missed=self._column(stamps, "deadline_missed", 0) == 1,
         )
+
+    def _forget_from(self, stamp: int) -> None:
+        """Leave out commands and figures of `stamp` and later: no motion followed them."""
+        self.applied = {s: entry for s, entry in self.applied.items() if s < stamp}
+        self.telemetry = {s: entry for s, entry in self.telemetry.items() if s < stamp}
 
     def _column(self, stamps: list[int], name: str, missing: float) -> np.ndarray:
         return np.array([self.telemetry.get(s, {}).get(name, missing) for s in stamps])

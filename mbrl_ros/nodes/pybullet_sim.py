@@ -24,13 +24,12 @@ class PyBulletSim(PipelineNode):
         super().__init__("pybullet_sim")
         self.dt_ns = round(1e9 * self.robot.dt)
         self.plant = PyBulletPlant(self.robot, gui=self.config.gui)
-        self.plant.reset(np.array(self.robot.start_position))
         self.resets = self.ticks = self.late_ticks = self.silent_ticks = 0
         self.running = False
-        self.stamp_ns = 0
+        self.stamp_ns = round(1e9 * self.config.start_time)
         self.effort = np.zeros(len(self.robot.actuators))  # newest command
         self.held = self.effort  # what acts in the current period, taken over at its start
-        self.rng = np.random.default_rng([self.config.seed, 0])
+        self.rng = self.new_generator()
         self.sensors = self.publish_to(JointState, "joint_states")
         self.create_service(Trigger, "~/reset", self.guarded(self.on_reset))
         self.create_service(SetBool, "~/run", self.guarded(self.on_run))
@@ -53,7 +52,7 @@ class PyBulletSim(PipelineNode):
         self.resets += 1
         self.effort = self.held = np.zeros_like(self.effort)
         self.plant.reset(np.array(self.robot.start_position))
-        self.rng = np.random.default_rng([self.config.seed, self.resets])
+        self.rng = self.new_generator()
         self.stamp_ns += PAUSE_GAP * self.dt_ns
         self.doing("paused")
         response.success, response.message = True, f"at rest in the start position, reset {self.resets}"
@@ -68,14 +67,14 @@ class PyBulletSim(PipelineNode):
         if started and self.config.lockstep:
             self.begin_tick()
         elif started:
-            self.stamp_ns = self.get_wall_ns()
+            self.stamp_ns = time.time_ns()
             self.next_tick = time.monotonic() + self.robot.dt
             self.publish_sensors()
         return response
 
-    def get_wall_ns(self) -> int:
-        """Wall clock in ns."""
-        return time.time_ns()
+    def new_generator(self) -> np.random.Generator:
+        """Generator of the sensor noise until the next reset; a resumed run gets noise of its own."""
+        return np.random.default_rng([self.config.seed, self.resets, round(self.config.start_time)])
 
     def publish_sensors(self) -> None:
         """One noisy measurement, stamped with the tick."""

@@ -45,6 +45,7 @@ class TrialManager(PipelineNode):
         self.waiting: dict[str, str] = {}  # node -> topics it still waits for
         self.acknowledged: set[str] = set()
         self.learned: dict[str, float] = {}
+        self.learner_tick_ns = 0
         self.trial = self.publish_to(DiagnosticStatus, "trial", LATCHED)
         self.telemetry = self.create_publisher(JointState, "~/telemetry", 50)
         self.listen_to(DiagnosticArray, "/diagnostics", self.on_diagnostics)
@@ -60,6 +61,7 @@ class TrialManager(PipelineNode):
         }
         if self.config.lockstep:
             self.tick_done = self.publish_to(Header, "tick_done")
+            self.listen_to(Header, "tick_done", self.on_tick_done)
 
     def earlier_results(self) -> list[TrialResult]:
         """Trials that the run folder already holds: the run is resumed after them."""
@@ -104,6 +106,11 @@ class TrialManager(PipelineNode):
         if self.record is not None:
             self.record.telemetry[from_time(message.header.stamp)] = from_scalars(message)
 
+    def on_tick_done(self, message: Header) -> None:
+        """Lockstep: remember how far the learner is."""
+        if message.frame_id == "model_learner":
+            self.learner_tick_ns = from_time(message.stamp)
+
     def on_learned(self, message: JointState) -> None:
         """Keep the learner's figures of the last trial."""
         self.learned = from_scalars(message)
@@ -138,6 +145,9 @@ class TrialManager(PipelineNode):
         self.call("run", SetBool.Request(data=True))
         limit = float("inf") if self.config.lockstep else self.robot.trial_duration + TRIAL_SLACK
         in_time = spin_until(self, self.finished, limit)
+        if in_time and self.config.lockstep:  # the learner ends its tick first, or the order would be left to chance
+            last_ns = max(self.record.observations)
+            self.require(spin_until(self, lambda: self.learner_tick_ns == last_ns, LEARN_TIMEOUT), ["model_learner"])
         self.call("run", SetBool.Request(data=False))
         self.call("arm", SetBool.Request(data=False))
         record, self.record = self.record, None

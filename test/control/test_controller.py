@@ -1,0 +1,117 @@
+"""One tick of control: delay prediction, time budget, what leaves is always a command."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mbrl_ros.control.controller import Controller
+from mbrl_ros.planners.base import Plan, Problem
+
+U_MAX = np.array([2.0])
+
+
+class DoubleIntegrator:
+    """x = (p, v), dt = 1: exact, so that a wrong number of replayed actions shows."""
+
+    nx, nu = 2, 1
+
+    def rollout(self, x0, actions, rng, particles):
+        n, horizon, _ = actions.shape
+        states = np.empty((particles, n, horizon + 1, 2))
+        states[:, :, 0] = x0
+        for t in range(horizon):
+            p, v, u = states[:, :, t, 0], states[:, :, t, 1], actions[None, :, t, 0]
+            states[:, :, t + 1] = np.stack([p + v + 0.5 * u, v + u], axis=-1)
+        return states
+
+
+@dataclass
+class Scripted:
+    """A planner that notes where it plans from and returns given actions."""
+
+    actions: np.ndarray
+    complete: bool = True
+
+    def __post_init__(self):
+        self.starts, self.states = [], []
+
+    def initial_state(self, problem):
+        return 0
+
+    def plan(self, problem, x0, state, rng, deadline):
+        self.starts.append(np.array(x0))
+        self.states.append(state)
+        deadline.allows_round()
+        return Plan(self.actions, 1.0, 1, complete=self.complete), state + 1
+
+
+def controller(planner, delay_ticks=0, budget=np.inf):
+    problem = Problem(DoubleIntegrator(), None, -U_MAX, U_MAX, horizon=2, particles=3)
+    made = Controller(planner, problem, delay_ticks, budget)
+    made.reset()
+    return made
+
+
+def tick(made, x):
+    return made.tick(np.array(x, float), np.random.default_rng(0))
+
+
+def test_without_delay_it_plans_from_the_observation():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    result = tick(controller(planner), [3.0, -1.0])
+    assert planner.starts[0].tolist() == [3.0, -1.0]
+    assert result.action.tolist() == [1.0]
+    assert result.states.tolist() == [[3.0, -1.0], [2.5, 0.0], [2.75, 0.5]]
+
+
+def test_with_delay_it_replays_what_was_sent_and_has_yet_to_act():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    made = controller(planner, delay_ticks=2)
+    for x in ([0.0, 1.0], [0.0, 1.0], [0.0, 1.0]):
+        tick(made, x)
+    # nothing sent; then (0, 1.0); then (1.0, 1.0): p = 0 + v + u/2 twice
+    assert planner.starts[0].tolist() == [2.0, 1.0]
+    assert planner.starts[1].tolist() == [2.5, 2.0]
+    assert planner.starts[2].tolist() == [4.0, 3.0]
+
+
+def test_actions_of_another_policy_are_replayed_too():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    made = controller(planner, delay_ticks=1)
+    made.note_sent(np.array([2.0]))
+    tick(made, [0.0, 0.0])
+    assert planner.starts[0].tolist() == [1.0, 2.0]
+
+
+def test_planner_state_is_handed_on_and_forgotten_at_a_reset():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    made = controller(planner)
+    tick(made, [0, 0]), tick(made, [0, 0])
+    made.reset()
+    tick(made, [0, 0])
+    assert planner.states == [0, 1, 0]
+
+
+def test_what_leaves_is_finite_and_within_limits():
+    for wish, sent in ((9.0, 2.0), (-9.0, -2.0), (np.nan, 0.0), (np.inf, 2.0)):
+        result = tick(controller(Scripted(np.array([[wish], [0.0]]))), [0, 0])
+        assert result.action.tolist() == [sent]
+
+
+def test_a_plan_that_was_cut_short_or_late_is_a_miss():
+    plan = np.zeros((2, 1))
+    assert not tick(controller(Scripted(plan)), [0, 0]).missed
+    assert tick(controller(Scripted(plan, complete=False)), [0, 0]).missed
+    assert tick(controller(Scripted(plan), budget=0.0), [0, 0]).missed
+
+
+def test_a_new_model_is_used_from_the_next_tick_on():
+    class Still(DoubleIntegrator):
+        def rollout(self, x0, actions, rng, particles):
+            n, horizon, _ = actions.shape
+            return np.broadcast_to(np.asarray(x0), (particles, n, horizon + 1, 2)).astype(float)
+
+    made = controller(Scripted(np.array([[1.0], [0.5]])))
+    assert tick(made, [1.0, 1.0]).states[-1].tolist() != [1.0, 1.0]
+    made.use(Still())
+    assert tick(made, [1.0, 1.0]).states[-1].tolist() == [1.0, 1.0]

@@ -1,0 +1,84 @@
+"""The learning loop: nothing counts before it is stored, a failed fit changes nothing, errors are honest."""
+
+import numpy as np
+import pytest
+
+from mbrl_ros.control.learner import Learner
+from mbrl_ros.data.pairing import Pair
+from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.errors import StoreError
+from mbrl_ros.models.layout import StateLayout
+
+LAYOUT = StateLayout(("p", "v"), ("u",), (), {"p": "v"}, 1.0)
+
+
+class Shift:
+    """Predicts that every entry grows by `step` each period."""
+
+    members = 1
+
+    def __init__(self, step):
+        self.step = step
+
+    def rollout(self, x0, actions, rng, particles):
+        n, horizon, _ = actions.shape
+        return np.asarray(x0) + self.step * np.arange(horizon + 1.0)[:, None] * np.ones((particles, n, 1, 1))
+
+
+def train(data, layout, config, seed, previous):
+    return Shift(float(len(data))), ("report", seed, previous)
+
+
+def pair(k, trajectory=0):
+    return Pair(k, np.full(2, float(k)), np.array([0.5]), np.full(2, k + 1.0), trajectory)
+
+
+@pytest.fixture
+def learner(tmp_path):
+    with TransitionStore(tmp_path / "t.sqlite", "robot", LAYOUT) as store:
+        made = Learner(store, LAYOUT, train, "config", 100)
+        made.store = store
+        yield made
+
+
+def test_transitions_are_stored_and_come_back_after_a_restart(learner):
+    for k in range(3):
+        learner.add(pair(k), 0)
+    again = Learner(learner.store, LAYOUT, train, "config", 100)
+    assert len(again) == len(learner) == 3
+    assert again.data().x_next.tolist() == [[1, 1], [2, 2], [3, 3]]
+
+
+def test_what_could_not_be_stored_does_not_count(learner):
+    learner.add(pair(0), 0)
+    with pytest.raises(StoreError):
+        learner.add(pair(0), 0)
+    assert len(learner) == 1
+
+
+def test_a_fit_counts_only_when_accepted(learner):
+    learner.add(pair(0), 0)
+    fitted = learner.fit(learner.data(), warm=True)
+    assert (learner.model, learner.version, learner.trained_on) == (None, 0, 0)
+    learner.accept(fitted)
+    assert (learner.model.step, learner.version, learner.trained_on) == (1.0, 1, 1)
+
+
+def test_a_warm_fit_starts_from_the_newest_model_and_every_fit_has_its_own_seed(learner):
+    learner.add(pair(0), 0)
+    learner.accept(learner.fit(learner.data(), warm=False))
+    assert learner.fit(learner.data(), warm=True).report == ("report", 101, learner.model)
+    assert learner.fit(learner.data(), warm=False).report == ("report", 101, None)
+
+
+def test_errors_are_those_of_the_model_the_trial_began_with_on_this_trial_only(learner):
+    learner.add(pair(0), 0)
+    learner.begin_trial()
+    learner.add(pair(1), 1)
+    assert np.isnan(learner.trial_errors(1)).all(), "there was no model when the trial began"
+    learner.accept(learner.fit(learner.data()[:1], warm=False))  # grows by 1 each period: exact
+    learner.begin_trial()
+    for k in range(2, 6):
+        learner.add(pair(k), 2)
+    learner.accept(learner.fit(learner.data(), warm=False))  # grows by 6: wrong, and came too late
+    assert learner.trial_errors(3) == pytest.approx((0.0, 0.0))
