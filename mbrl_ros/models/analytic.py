@@ -6,6 +6,7 @@ must be complex-differentiable where it is used: ``abs``, ``min`` and comparison
 
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,14 @@ INTEGRATORS = {"discrete": kernel.DISCRETE, "euler": kernel.EULER, "rk4": kernel
 
 @cache
 def compiled(function: Callable) -> Any:
-    """Compile `function` once a process; one that is compiled already is taken as it is."""
-    return function if hasattr(function, "py_func") else njit(error_model="numpy")(function)
+    """Compile `function` and the functions of its module that it calls, once a process."""
+    if hasattr(function, "py_func"):
+        return function
+    known = function.__globals__
+    called = {n: known[n] for n in function.__code__.co_names if isinstance(known.get(n), FunctionType)}
+    helpers = {name: compiled(helper) for name, helper in called.items() if helper is not function}
+    copy = FunctionType(function.__code__, known | helpers, function.__name__, None, function.__closure__)
+    return njit(error_model="numpy")(copy)
 
 
 class AnalyticDynamics:

@@ -30,23 +30,18 @@ def slopes(cost: Cost, z: np.ndarray) -> np.ndarray:
     return values.imag / STEP
 
 
-def gradient(cost: Cost, z: np.ndarray) -> np.ndarray:
-    """Gradient of ``cost(z)``: z (T, n) -> (T, n)."""
-    directions = np.eye(z.shape[1])[:, None]  # (n, 1, n)
-    return slopes(cost, z + 1j * STEP * directions).T
-
-
-def hessian(cost: Cost, z: np.ndarray) -> np.ndarray:
-    """Hessian of ``cost(z)``: z (T, n) -> (T, n, n), symmetric."""
-    n = z.shape[1]
+def expand(cost: Cost, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient (T, n) and symmetric Hessian (T, n, n) of ``cost(z)`` at z (T, n), all points in one call."""
+    count, n = z.shape
     rows, columns = np.triu_indices(n)
-    real = np.eye(n)[columns][:, None] * DIFFERENCE * np.maximum(1.0, np.abs(z))  # (pairs, T, n)
-    imaginary = 1j * STEP * np.eye(n)[rows][:, None]
-    difference = slopes(cost, np.stack([z + real, z - real]) + imaginary)  # (2, pairs, T)
-    entries = (difference[0] - difference[1]) / (2.0 * real.sum(axis=-1))
-    out = np.empty((len(z), n, n))
-    out[:, rows, columns] = out[:, columns, rows] = entries.T
-    return out
+    real = np.eye(n)[columns][:, None] * (DIFFERENCE * np.maximum(1.0, np.abs(z)))  # (pairs, T, n)
+    imaginary = 1j * STEP * np.eye(n)[:, None]  # (n, 1, n)
+    around = [z + imaginary, z + real + imaginary[rows], z - real + imaginary[rows]]
+    c, ahead, behind = np.split(slopes(cost, np.concatenate(around)), [n, n + len(rows)])
+    entries = (ahead - behind) / (2.0 * real.sum(axis=-1))
+    C = np.empty((count, n, n))
+    C[:, rows, columns] = C[:, columns, rows] = entries.T
+    return c.T, C
 
 
 def expand_running(task: Task, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,14 +54,15 @@ def expand_running(task: Task, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray
     def cost(z: np.ndarray) -> np.ndarray:
         return task.running_cost(z[..., :nx], z[..., nx:])
 
-    return gradient(cost, z), hessian(cost, z)
+    return expand(cost, z)
 
 
 def expand_terminal(task: Task, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gradient (nx,) and Hessian (nx, nx) of the terminal cost at x (nx,)."""
     if hasattr(task, "terminal_expansion"):
         return task.terminal_expansion(x)
-    return gradient(task.terminal_cost, x[None])[0], hessian(task.terminal_cost, x[None])[0]
+    c, C = expand(task.terminal_cost, x[None])
+    return c[0], C[0]
 
 
 def convex(C: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ from mbrl_ros.planners.cost_expansion import convex, expand_running, expand_term
 from mbrl_ros.planners.riccati_kernel import backward
 
 Pair = tuple[np.ndarray, np.ndarray]
+LONG_STEP, SHORT_STEP = 0.5, 0.05  # from / up to these the regularisation shrinks / grows (as in Crocoddyl)
+FEW_FIRST = [1, 4]  # step lengths are tried in batches, split here: most often the first one will do
 ROUNDING = 1e-15  # relative changes of the cost below this cannot be told from rounding
 
 
@@ -33,7 +35,7 @@ class ILQRConfig:
     convex_cost: bool = option(True, "cut negative curvature off the cost's Hessians")
     line_search_steps: int = option(10, "step lengths tried, each half the last one", low=1, high=50)
     sufficient_decrease: float = option(
-        1e-4, "share of the expected decrease that a step must bring", low=0.0, high=0.999
+        0.3, "share of the expected decrease that a step must bring", low=0.0, high=0.999
     )
     initial_regularisation: float = option(0.0, "regularisation at the start of each tick", low=0.0, high=1e10)
     min_regularisation: float = option(1e-6, "smallest regularisation above zero", low=1e-12, high=1e10)
@@ -192,9 +194,10 @@ class Solver:
         small = -(linear + quadratic) <= max(self.cfg.tolerance, ROUNDING) * abs(self.costs[-1])
         if small and least:
             return "converged"
-        if self._line_search(linear, quadratic) or small:
+        step_length = self._line_search(linear, quadratic)
+        if small or step_length >= LONG_STEP:
             self.regularisation.decrease()
-        elif not self.regularisation.increase():
+        elif step_length <= SHORT_STEP and not self.regularisation.increase():
             return "stuck"
         return ""
 
@@ -223,9 +226,9 @@ class Solver:
             self.policy = k, K
         return result
 
-    def _line_search(self, linear: float, quadratic: float) -> bool:
-        """Take the longest step that brings enough of the expected decrease; the full step is tried alone first."""
-        for alphas in (self.alphas[:1], self.alphas[1:]):
+    def _line_search(self, linear: float, quadratic: float) -> float:
+        """Take the longest step that brings enough of the expected decrease; returns its length, 0 for none."""
+        for alphas in np.split(self.alphas, FEW_FIRST):
             states, actions = rollout_feedback(self.dynamics, self.nominal, self.policy, alphas, self.limits)
             costs = trajectory_costs(self.task, states, actions)
             decrease = self.costs[-1] - costs
@@ -237,5 +240,5 @@ class Solver:
                 self.costs.append(float(costs[first]))
                 self.step_lengths.append(float(alphas[first]))
                 self.expansion = None
-                return True
-        return False
+                return self.step_lengths[-1]
+        return 0.0
