@@ -32,7 +32,7 @@ class Settings:
     cem: CEMConfig = field(default_factory=CEMConfig)
     cost: CartpoleSwingupConfig = field(default_factory=CartpoleSwingupConfig)
     base_policy: SmoothRandomConfig = field(default_factory=SmoothRandomConfig)
-    horizon: int = 25
+    horizon: int = 16
     particles: int = 5
     sample_noise: bool = False
     refit_interval: int = 20  # ticks; 0 refits between trials only

@@ -26,7 +26,7 @@ class CartpoleSwingupConfig:
     position_weight: float = option(
         0.1, "weight of the squared cart position", unit="1/m^2", low=0.0, high=100.0, dynamic=True
     )
-    velocity_weight: float = option(0.001, "weight of the squared velocities", low=0.0, high=100.0, dynamic=True)
+    velocity_weight: float = option(0.003, "weight of the squared velocities", low=0.0, high=100.0, dynamic=True)
     track_limit: float = option(2.0, "cart position past which the track's end is felt", unit="m", low=0.0, high=100.0)
     track_weight: float = option(
         10.0, "weight of the squared distance past track_limit", unit="1/m^2", low=0.0, high=1e6
