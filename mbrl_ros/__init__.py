@@ -1,0 +1,1 @@
+"""A robot learns its own dynamics while it moves and controls itself by planning through them."""

@@ -103,7 +103,7 @@ def start(name: str, arguments: Sequence[str], logs: Path, environment: Mapping[
             stderr=subprocess.STDOUT,
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread of ours runs yet; one call, no locks
         )
 
 

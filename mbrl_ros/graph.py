@@ -10,10 +10,12 @@ from typing import Any
 
 from mbrl_ros.config import build, option, validate
 from mbrl_ros.errors import ConfigError, UnknownNameError, lookup
+from mbrl_ros.estimation.joint_filter import FilterConfig
 from mbrl_ros.models import model_class
 from mbrl_ros.planners import planner_class
 from mbrl_ros.policies.smooth_random import SmoothRandomConfig
 from mbrl_ros.robots.description import load_robot
+from mbrl_ros.safety.guard import GuardConfig
 from mbrl_ros.tasks import TASKS
 
 
@@ -85,7 +87,7 @@ class NodeSpec:
     """
 
     name: str
-    config: type
+    config: type[SharedConfig]
     groups: tuple[str, ...] = ()
 
 
@@ -98,13 +100,11 @@ GRAPH = (
     NodeSpec("trial_manager", TrialConfig, ("task",)),
 )
 NODES = {spec.name: spec for spec in GRAPH}
+ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
 
 
 def group_classes(spec: NodeSpec, config: Any) -> dict[str, type]:
     """Parameter prefix -> configuration class of each group of a node; ``cem`` for the planner CEM, and so on."""
-    from mbrl_ros.estimation.joint_filter import FilterConfig
-    from mbrl_ros.safety.guard import GuardConfig
-
     result: dict[str, type] = {}
     for group in spec.groups:
         if group == "planner":
@@ -139,7 +139,9 @@ def configure(spec: NodeSpec, values: Mapping[str, Any], where: str = "") -> tup
             known = ", ".join(sorted(classes)) or "none"
             raise ConfigError(f"{where}: unknown key '{key}'; groups of {spec.name}: {known}")
         grouped[prefix][name] = value
-    groups = {prefix: build(cls, grouped[prefix], f"{where} {prefix}".strip()) for prefix, cls in classes.items()}
+    groups: dict[str, Any] = {
+        prefix: build(cls, grouped[prefix], f"{where} {prefix}".strip()) for prefix, cls in classes.items()
+    }
     return config, groups
 
 
@@ -147,6 +149,6 @@ def node_parameters(shared: Mapping[str, Any], overrides: Mapping[str, Mapping[s
     """Flat parameters of every node: what is shared, where the node knows it, then its own overrides."""
     result = {}
     for spec in GRAPH:
-        known = set(spec.config.__dataclass_fields__)
+        known = {*spec.config.__dataclass_fields__, *ROS_PARAMETERS}
         result[spec.name] = {k: v for k, v in shared.items() if k in known} | dict(overrides.get(spec.name, {}))
     return result

@@ -9,11 +9,10 @@ from typing import Any
 import yaml
 
 from mbrl_ros.errors import ConfigError, UnknownNameError
-from mbrl_ros.graph import GRAPH, NODES, NodeSpec, configure, node_parameters
+from mbrl_ros.graph import GRAPH, NODES, ROS_PARAMETERS, NodeSpec, configure, node_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS, create_run_folder, trial_indices
 
 EVERY_NODE = "/**"
-ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
 RESUME_OFFSET = 1000.0  # s of simulated time set aside for each trial that the run folder holds
 OPTIONS = ("robot", "planner", "model", "seed", "trials", "lockstep", "gui")  # parameters that are options, too
 

@@ -6,11 +6,12 @@ load compilers for planners it never runs.
 
 from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from mbrl_ros.errors import lookup
 
 
-def load_class(registry: Mapping[str, str], kind: str, name: str) -> type:
+def load_class(registry: Mapping[str, str], kind: str, name: str) -> Any:
     """The class called `name`; UnknownNameError lists the known names.
 
     Args:

@@ -41,7 +41,10 @@ def number(value: float, digits: int = 2) -> str:
 
 def trial_cells(trial: Mapping[str, float]) -> list[str]:
     """One trial as text, in the order of COLUMNS."""
-    get = lambda name: trial.get(name, math.nan)
+
+    def get(name: str) -> float:
+        return trial.get(name, math.nan)
+
     planning = " / ".join(number(get(f"planning_{k}"), 1) for k in ("p50", "p99", "max"))
     return [
         f"{int(get('trial'))}",

@@ -77,7 +77,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_mistake_on_the_command_line_says_so():
-    with pytest.raises(ConfigError, match="command line: .*seed: -1"):
+    with pytest.raises(ConfigError, match=r"command line: .*seed: -1"):
         resolve({"seed": -1}, None)
 
 

@@ -1,0 +1,1 @@
+"""Studies behind ``mbrl_ros bench``."""

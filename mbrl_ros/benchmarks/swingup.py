@@ -75,4 +75,5 @@ def format_row(row: dict[str, Any]) -> str:
     experience = "-" if row["experience_s"] is None else f"{row['experience_s']:.1f}"
     wall = "-" if row["wall_time_s"] is None else f"{row['wall_time_s']:.0f}"
     times = " ".join(f"{t:.2f}" for t in row["time_on_target_s"]) or row["ended"]
-    return f"{row['seed']:>4}  {'yes' if row['solved'] else 'no':>6}  {experience:>12}  {row['trials']:>6}  {wall:>6}  {times}"
+    solved = "yes" if row["solved"] else "no"
+    return f"{row['seed']:>4}  {solved:>6}  {experience:>12}  {row['trials']:>6}  {wall:>6}  {times}"

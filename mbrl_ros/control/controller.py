@@ -37,11 +37,13 @@ class Controller:
     """
 
     def __init__(self, planner: Planner, problem: Problem, delay_ticks: int, budget: float) -> None:
-        """Args:
-        planner: a planner.
-        problem: the control problem.
-        delay_ticks: periods between an observation and the moment its command acts.
-        budget: planning time in s, inf for none.
+        """Set the controller up.
+
+        Args:
+            planner: a planner.
+            problem: the control problem.
+            delay_ticks: periods between an observation and the moment its command acts.
+            budget: planning time in s, inf for none.
         """
         self.planner = planner
         self.problem = problem

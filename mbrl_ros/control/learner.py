@@ -32,12 +32,14 @@ class Learner:
     """
 
     def __init__(self, store: TransitionStore, layout: StateLayout, train: Callable, config: Any, seed: int) -> None:
-        """Args:
-        store: where transitions are kept; its content is learned from, too.
-        layout: state layout.
-        train: `fit(data, layout, config, seed, previous)` of a model.
-        config: the model's configuration.
-        seed: of the training.
+        """Take over what the store holds.
+
+        Args:
+            store: where transitions are kept; its content is learned from, too.
+            layout: state layout.
+            train: `fit(data, layout, config, seed, previous)` of a model.
+            config: the model's configuration.
+            seed: of the training.
         """
         self._store, self._layout, self._train, self._config, self._seed = store, layout, train, config, seed
         data = store.load()

@@ -1,0 +1,1 @@
+"""Recorded transitions: pairing and durable storage."""

@@ -27,9 +27,11 @@ class TransitionPairer:
     """
 
     def __init__(self, dt_ns: int, first_trajectory: int) -> None:
-        """Args:
-        dt_ns: control period in ns.
-        first_trajectory: number of the first trajectory.
+        """Start with nothing seen.
+
+        Args:
+            dt_ns: control period in ns.
+            first_trajectory: number of the first trajectory.
         """
         self._dt_ns = dt_ns
         self._observed: dict[int, np.ndarray] = {}

@@ -1,0 +1,1 @@
+"""State estimation: filters from measurements to states."""

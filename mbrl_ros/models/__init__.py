@@ -1,11 +1,13 @@
 """Models of dynamics by name."""
 
+from typing import Any
+
 from mbrl_ros.registry import load_class
 
 MODELS = {"probabilistic_ensemble": "mbrl_ros.models.probabilistic_ensemble:ProbabilisticEnsemble"}
 
 
-def model_class(name: str) -> type:
+def model_class(name: str) -> Any:
     """Class of the models called `name`; UnknownNameError lists the known names.
 
     A model can be written to bytes and read back (see `serialization`) when its class has

@@ -1,0 +1,1 @@
+"""The ROS nodes: they convert, call and publish; the logic lies elsewhere."""

@@ -28,11 +28,11 @@ def to_duration(seconds: float) -> Duration:
     return Duration(sec=nanoseconds // NANOSECONDS, nanosec=nanoseconds % NANOSECONDS)
 
 
-def to_joint_state(stamp_ns: int, joints: Sequence[str], x: np.ndarray) -> JointState:
-    """State ``[positions, velocities]`` (2 n,) to a JointState."""
+def to_joint_state(stamp_ns: int, joints: Sequence[str], x: np.ndarray, remark: str = "") -> JointState:
+    """State ``[positions, velocities]`` (2 n,) to a JointState; `remark` goes into the header's frame_id."""
     n = len(joints)
     message = JointState(name=list(joints), position=x[:n].tolist(), velocity=x[n:].tolist())
-    message.header.stamp = to_time(stamp_ns)
+    message.header.stamp, message.header.frame_id = to_time(stamp_ns), remark
     return message
 
 

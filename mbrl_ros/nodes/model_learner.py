@@ -63,10 +63,10 @@ class ModelLearner(PipelineNode):
     # what comes in
 
     def on_observation(self, message: JointState) -> None:
-        """Pair the observation."""
+        """Pair the observation, unless the estimator had to bridge a measurement: nothing is learned from guesses."""
         self.observed_ns = from_time(message.header.stamp)
         x = np.concatenate(from_joint_state(message, self.robot.joints))
-        self.take(self.pairer.observe(self.observed_ns, x))
+        self.take([] if message.header.frame_id else self.pairer.observe(self.observed_ns, x))
 
     def on_applied(self, message: JointState) -> None:
         """Pair the command that was really applied."""
@@ -130,6 +130,7 @@ class ModelLearner(PipelineNode):
         self.running = None
         try:
             fitted = future.result()
+            data = to_bytes(fitted.model, self.learner.version + 1, fitted.data_size, self.robot.name)
         except MbrlError as error:
             self.problem = str(error)
             self.get_logger().error(f"model version {self.learner.version} stays in use: {error}")
@@ -137,13 +138,12 @@ class ModelLearner(PipelineNode):
         self.learner.accept(fitted)
         self.fit_seconds = fitted.report.seconds
         self.doing(f"model {self.learner.version} from {fitted.data_size} transitions")
-        data = to_bytes(fitted.model, self.learner.version, fitted.data_size, self.robot.name)
         self.models.publish(UInt8MultiArray(data=array.array("B", data)))
         try:
             write_atomically(model_path(self.folder, self.learner.version), data)
         except MbrlError as error:
             self.problem = str(error)
-            self.get_logger().error(str(error))
+            self.get_logger().error(self.problem)
 
     def settle(self) -> None:
         """Acknowledge the tick or the trial once the controller uses the newest model."""

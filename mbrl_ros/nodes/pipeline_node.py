@@ -126,6 +126,7 @@ def spin_until(node: PipelineNode, done: Callable[[], bool], timeout: float = fl
     """Serve callbacks until `done()` is true; False on timeout or when the node is asked to end."""
     end = time.monotonic() + timeout
     executor = node.executor
+    assert executor is not None, "spin_until serves a node that run() has given an executor"
     while not done():
         if node.exit_code is not None or time.monotonic() > end:
             return False

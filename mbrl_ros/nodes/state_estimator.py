@@ -23,7 +23,10 @@ class StateEstimator(PipelineNode):
         self.doing("waiting for joint states")
 
     def on_joint_states(self, message: JointState) -> None:
-        """Update the filter and publish its estimate with the measurement's stamp."""
+        """Update the filter and publish its estimate with the measurement's stamp.
+
+        Where a measurement had to be bridged, `header.frame_id` says why.
+        """
         stamp_ns = from_time(message.header.stamp)
         position, velocity = from_joint_state(message, self.robot.joints)
         result = self.filter.update(1e-9 * stamp_ns, position, velocity)
@@ -35,7 +38,7 @@ class StateEstimator(PipelineNode):
         self.published += 1
         self.doing("estimating")
         x = np.concatenate([result.position, result.velocity])
-        self.observations.publish(to_joint_state(stamp_ns, self.robot.joints, x))
+        self.observations.publish(to_joint_state(stamp_ns, self.robot.joints, x, result.reason))
 
     def status(self) -> tuple[bytes, dict[str, object]]:
         """See PipelineNode."""

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ from std_srvs.srv import SetBool, Trigger
 from mbrl_ros.control.trial_record import TrialRecord
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import GRAPH
-from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_scalars, from_time, status_values, to_scalars, to_status
+from mbrl_ros.nodes.conversions import (
+    from_command,
+    from_joint_state,
+    from_scalars,
+    from_time,
+    status_values,
+    to_scalars,
+    to_status,
+)
 from mbrl_ros.nodes.pipeline_node import LATCHED, OK, WAITING_FOR, PipelineNode, run, spin_until
 from mbrl_ros.reporting.run_folder import SUMMARY, create_run_folder, save_trial
 from mbrl_ros.reporting.summary import RunSummary, TrialResult, read_summary, software_versions, write_summary
@@ -28,7 +36,7 @@ FIGURES_TIMEOUT = 2.0  # s, longest wait for the learner's figures, which travel
 ACTORS = ("mpc_controller", "model_learner")  # nodes that take up the phases of a trial
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """The process was asked to end, or the graph does not answer any more."""
 
 
@@ -39,7 +47,7 @@ class TrialManager(PipelineNode):
         super().__init__("trial_manager")
         self.task = TASKS[self.robot.task](self.groups["task"])
         self.folder = create_run_folder(Path(self.config.output)) if self.config.output else None
-        self.started, self.began = datetime.now(timezone.utc).isoformat(timespec="seconds"), time.monotonic()
+        self.started, self.began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         self.results = self.earlier_results()
         self.record: TrialRecord | None = None
         self.waiting: dict[str, str] = {}  # node -> topics it still waits for
@@ -153,7 +161,7 @@ class TrialManager(PipelineNode):
         record, self.record = self.record, None
         if not in_time:
             if self.exit_code is not None:
-                raise Interrupted
+                raise InterruptedRunError
             record.ended_early = f"only {record.steps()} of {self.robot.trial_steps} periods came in time"
         self.doing(f"trial {index}: learning")
         self.announce("done", index, policy)
@@ -213,13 +221,13 @@ class TrialManager(PipelineNode):
             raise MbrlError(f"{self.service_clients[name].srv_name}: {future.result().message}")
 
     def require(self, happened: bool, missing: Any) -> None:
-        """Raise Interrupted, having said who did not answer."""
+        """Raise InterruptedRunError, having said who did not answer."""
         if happened:
             return
         if self.exit_code is None:
             self.get_logger().error(f"no answer from: {', '.join(sorted(missing))}")
             self.exit_code = 1
-        raise Interrupted
+        raise InterruptedRunError
 
     def write(self, ended: str) -> None:
         """Write the summary as it stands."""
@@ -249,7 +257,7 @@ def run_all(node: TrialManager) -> None:
     try:
         ended = node.run_trials()
         node.exit_code = 0
-    except Interrupted:
+    except InterruptedRunError:
         pass
     finally:
         node.write(ended)

@@ -1,5 +1,7 @@
 """Planners by name."""
 
+from typing import Any
+
 from mbrl_ros.registry import load_class
 
 PLANNERS = {
@@ -13,6 +15,6 @@ PLANNERS = {
 }
 
 
-def planner_class(name: str) -> type:
+def planner_class(name: str) -> Any:
     """Class of the planner called `name`; UnknownNameError lists the known names."""
     return load_class(PLANNERS, "planner", name)

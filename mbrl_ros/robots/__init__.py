@@ -1,0 +1,1 @@
+"""Robot descriptions, equations of motion and the PyBullet backend."""

@@ -1,6 +1,8 @@
 """Tasks by name."""
 
+from typing import Any
+
 from mbrl_ros.tasks.cartpole_swingup import CartpoleSwingup
 from mbrl_ros.tasks.pendulum_swingup import PendulumSwingup
 
-TASKS = {"cartpole_swingup": CartpoleSwingup, "pendulum_swingup": PendulumSwingup}
+TASKS: dict[str, Any] = {"cartpole_swingup": CartpoleSwingup, "pendulum_swingup": PendulumSwingup}
