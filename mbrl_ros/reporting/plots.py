@@ -126,6 +126,7 @@ def learning_curve(summary: RunSummary) -> Figure:
             label = f"this run: {summary.experience_s:.1f} s"
             ax.axvline(summary.experience_s, color=TARGET, label=label, zorder=1)
         ax.set_ylim(bottom=0.0)
+    time.set_ylim(top=1.15 * max((t.duration_s for t in summary.trials), default=1.0) or 1.0)
     cost.set_title("cost of the trial (sum over its ticks, no unit)")
     time.set_title("time on target in the trial (s)")
     time.set_xlabel("motion recorded before the trial (s)")
@@ -322,6 +323,7 @@ def model_error(summary: RunSummary) -> Figure:
     ax.axhline(1.0, color=REFERENCE, linestyle=":", label="as wrong as the data's mean")
     ax.set_yscale("log")
     plain_logarithmic(ax.yaxis)
+    ax.set_xlim(0.0, 1.06 * max([1.0, *before]))
     ax.xaxis.set_major_locator(whole_seconds())
     ax.set_xlabel("motion recorded before the trial (s)")
     ax.set_title("RMSE (standard deviations of the data, logarithmic)")

@@ -57,7 +57,7 @@ class Run:
         try:
             return make()
         except Exception as error:  # whatever is wrong with one part must not cost the reader the others
-            reason = str(error) or type(error).__name__
+            reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
             self.problems.append(f"{what}: {reason}" if what else reason)
             return None
 

@@ -43,6 +43,7 @@ def test_learning_curve_shows_every_trial_where_it_was_and_the_published_records
     }
     assert set(labels(figure)) == {"base policy", "ended early", "solved", *lines}
     assert cost.get_ylim()[0] == time.get_ylim()[0] == 0.0
+    assert 3.0 < time.get_ylim()[1] < 4.0  # a whole trial, so that a tenth of a second looks like one
     assert time.get_xlim()[0] < 0.0 and time.get_xlim()[1] > 18.0
     assert "(s)" in time.get_xlabel() and "(s)" in time.get_title(loc="left")
 
@@ -146,6 +147,7 @@ def test_model_error_shows_both_errors_over_experience(runs):
     np.testing.assert_array_equal(values["one step ahead"], [t.one_step_error for t in trials])
     np.testing.assert_array_equal(values["open loop over the horizon"], [t.multi_step_error for t in trials])
     assert "standard deviations" in ax.get_title(loc="left") and ax.get_yscale() == "log"
+    assert ax.get_xlim()[0] == 0.0 and ax.get_xlim()[1] > 9.0
 
 
 def test_png_and_nobody_else_s_settings_are_touched(runs):

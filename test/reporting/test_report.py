@@ -124,6 +124,7 @@ def test_interrupted_before_any_trial(tmp_path, runs, fast_animation):
     text, page = make(tmp_path)
     assert "No trial was finished" in text and "Ended: interrupted" in text
     assert "There is no animation" in text and "The parameters were not saved" in text
+    assert "parameters: No such file or directory" in text
     assert [tag for tag, _ in page.tags].count("img") == 0
     assert fast_animation == []
 
@@ -188,6 +189,12 @@ def test_text_from_files_cannot_become_html(tmp_path, runs):
     assert "script" not in {tag for tag, _ in page.tags}
     assert not any("onerror" in attrs for _, attrs in page.tags)
     assert text.count("&lt;script&gt;") >= 8
+
+
+def test_reason_of_an_early_end_cannot_become_html_beside_its_figure(runs):
+    result = runs.result_of(0, runs.simulate(0), ended_early="<b>wall</b>")
+    text = render(Content(runs.summarise(result), {"trial_000": b"image"}, b"", None, "", []))
+    assert "<b>wall" not in text and "base, &lt;b&gt;wall&lt;/b&gt;, cost" in text
 
 
 def test_fast_robots_are_animated_at_a_rate_that_viewers_keep(tmp_path, runs, fast_animation):
