@@ -6,6 +6,7 @@ from mbrl_ros.registry import load_class
 
 PLANNERS = {
     "cem": "mbrl_ros.planners.cem:CEM",
+    "collocation": "mbrl_ros.planners.collocation:Collocation",
     "ddp": "mbrl_ros.planners.ddp:DDP",
     "ilqr": "mbrl_ros.planners.ilqr:ILQR",
     "lqr": "mbrl_ros.planners.lqr:LQR",

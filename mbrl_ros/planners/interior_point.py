@@ -140,16 +140,14 @@ class InteriorPoint:
         """
         at, k, m = self.at, len(self.at.v), len(self.at.y)
         H = sp.csr_array(self.nlp.hessian(self.whole(at.v), at.y))[self.free][:, self.free]
-        H = H + sp.diags_array(at.z_low / self.s_low + at.z_high / self.s_high)
+        barrier = at.z_low / self.s_low + at.z_high / self.s_high
         residual = self.slope() + self.J.T @ at.y
         delta = 0.0
         while delta < 1e20:
-            top = H + delta * sp.eye_array(k)
-            kkt = sp.block_array([[top, self.J.T], [self.J, -ROW_REGULARISATION * sp.eye_array(m)]], format="csc")
-            solve = splu(kkt).solve
+            solve = factorised(H, self.J, barrier + delta, np.full(m, ROW_REGULARISATION))
             solution = -solve(np.concatenate([residual, self.c]))
             step = solution[:k]
-            curvature = step @ (top @ step)
+            curvature = step @ (H @ step) + (barrier + delta) @ step**2
             if np.all(np.isfinite(solution)) and curvature >= 1e-8 * (step @ step):
                 self.delta = delta
                 return partial(step_for, solve, residual), step, solution[k:], curvature
@@ -192,9 +190,9 @@ class InteriorPoint:
     def restore(self) -> bool:
         """Levenberg-Marquardt step towards feasibility, the multipliers forgotten; False where there is none."""
         k, m, violation = len(self.at.v), len(self.at.y), np.abs(self.c).sum()
-        damping = sp.diags_array(1e-2 * (1.0 + 1e-2 / self.s_low**2 + 1e-2 / self.s_high**2))
-        kkt = sp.block_array([[damping, self.J.T], [self.J, -sp.eye_array(m)]], format="csc")
-        step = -splu(kkt).solve(np.concatenate([np.zeros(k), self.c]))[:k]
+        damping = 1e-2 * (1.0 + 1e-2 / self.s_low**2 + 1e-2 / self.s_high**2)
+        solve = factorised(sp.csr_array((k, k)), self.J, damping, np.ones(m))
+        step = -solve(np.concatenate([np.zeros(k), self.c]))[:k]
         alpha = min(self.longest(self.s_low, step), self.longest(self.s_high, -step))
         while alpha > SMALLEST_STEP and violation > self.tolerance:
             v = self.at.v + alpha * step
@@ -230,6 +228,16 @@ class InteriorPoint:
             finite = np.isfinite(s)
             z = getattr(self.at, name)
             z[finite] = np.clip(z[finite], self.mu / (1e10 * s[finite]), 1e10 * self.mu / s[finite])
+
+
+def factorised(H: sp.csr_array, J: sp.csr_array, top: np.ndarray, bottom: np.ndarray) -> Step:
+    """Solver of ``[[H + diag(top), J'], [J, -diag(bottom)]]``: H (k, k), J (m, k)."""
+    H, J, k = H.tocoo(), J.tocoo(), len(top)
+    diagonal = np.arange(k + len(bottom))
+    rows = np.concatenate([H.row, J.row + k, J.col, diagonal])
+    columns = np.concatenate([H.col, J.col, J.row + k, diagonal])
+    values = np.concatenate([H.data, J.data, J.data, top, -bottom])
+    return splu(sp.csc_array((values, (rows, columns)))).solve
 
 
 def step_for(solve: Step, residual: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Constrained tasks: nothing inside, steep outside, exact derivatives, and a planner that keeps a limit."""
 
-# ruff: noqa: D102
-
 import numpy as np
 import pytest
 

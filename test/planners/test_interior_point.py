@@ -1,5 +1,4 @@
 """The interior-point method against known optima, scipy and closed forms."""
-# ruff: noqa: D102
 
 import numpy as np
 import pytest

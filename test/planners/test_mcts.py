@@ -1,5 +1,4 @@
 """MCTS as a planner: grid, macro-actions, the kept subtree, and the pendulum swing-up."""
-# ruff: noqa: D102
 
 import itertools
 

@@ -1,7 +1,5 @@
 """MPPI against its formulas, the Gaussian posterior of a quadratic cost and the least squares optimum."""
 
-# ruff: noqa: D102
-
 import numpy as np
 import pytest
 

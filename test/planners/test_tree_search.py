@@ -1,5 +1,4 @@
 """UCT on small tabular problems against value iteration and enumeration, and its parts by hand."""
-# ruff: noqa: D102
 
 import itertools
 
