@@ -1,104 +1,101 @@
 """A simulated robot learns its task: the same nodes, from the same description, as ``mbrl_ros sim``."""
 
+import dataclasses
+import os
 import shlex
 import sys
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
-from launch import LaunchDescription, LaunchContext
-from launch.actions import (
-    DeclareLaunchArgument,
-    EmitEvent,
-    ExecuteProcess,
-    LogInfo,
-    OpaqueFunction,
-    RegisterEventHandler,
-)
-from launch.event_handlers import OnProcessExit
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessExit, OnProcessStart
 from launch.events import Shutdown
+from launch.events.process import ProcessExited, ProcessStarted
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from mbrl_ros.bringup import ENVIRONMENT
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from mbrl_ros.bringup import ENVIRONMENT, LAST, Ending, exit_status, pin
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import GRAPH
 from mbrl_ros.models import MODELS
-from mbrl_ros.params_file import resolve, write_run_parameters
+from mbrl_ros.params_file import OPTIONS, resolve, write_run_parameters
 from mbrl_ros.planners import PLANNERS
-from mbrl_ros.reporting.run_folder import PARAMETERS
+from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
+from mbrl_ros.robots.description import robot_names
+from mbrl_ros.session import finish_summary, make_report, say_ending
 
+UNSET = "unset"  # leaves the params file, or else the default, in force
+INTERRUPTED = 130  # exit code, as of a shell
 BOOLEANS = ["true", "false"]
-UNSET = ""  # leaves the params file, or else the default, in force
-ARGUMENTS = (
-    DeclareLaunchArgument(
-        "robot", default_value=UNSET, description="robot: a name or the path of its YAML (default cartpole)"
-    ),
-    DeclareLaunchArgument(
-        "planner", default_value=UNSET, choices=[UNSET, *PLANNERS], description="planning method (default cem)"
-    ),
-    DeclareLaunchArgument(
-        "model",
+LEVELS = ["debug", "info", "warn", "error", "fatal"]
+CHOICES: dict[str, Iterable[str]] = {"planner": PLANNERS, "model": MODELS}
+FIELDS = {f.name: f for spec in reversed(GRAPH) for f in dataclasses.fields(spec.config) if f.name in OPTIONS}
+
+
+def option(name: str) -> DeclareLaunchArgument:
+    """Launch argument of a parameter that is an option of the run, too."""
+    field = FIELDS[name]
+    default = str(field.default).lower() if field.type is bool else field.default
+    text = field.metadata["description"] + (f" (known: {', '.join(robot_names())})" if name == "robot" else "")
+    choices = BOOLEANS if field.type is bool else CHOICES.get(name)
+    return DeclareLaunchArgument(
+        name,
         default_value=UNSET,
-        choices=[UNSET, *MODELS],
-        description="dynamics model (default probabilistic_ensemble)",
-    ),
-    DeclareLaunchArgument("seed", default_value=UNSET, description="seed of every random generator (default 0)"),
-    DeclareLaunchArgument("trials", default_value=UNSET, description="largest number of trials (default 12)"),
+        description=f"{text}; {UNSET}: what params_file says, or else {default}",
+        choices=[UNSET, *choices] if choices else None,
+    )
+
+
+ARGUMENTS = (
+    *(option(name) for name in OPTIONS),
     DeclareLaunchArgument("namespace", default_value="", description="ROS namespace of the graph"),
     DeclareLaunchArgument(
         "params_file", default_value="", description="ROS parameter file; launch arguments win over it"
     ),
     DeclareLaunchArgument(
-        "use_sim_time", default_value="false", choices=BOOLEANS, description="take the nodes' clocks from /clock"
+        "use_sim_time",
+        default_value=UNSET,
+        choices=[UNSET, *BOOLEANS],
+        description=f"take the nodes' clocks from /clock; {UNSET}: what params_file says, or else false",
     ),
     DeclareLaunchArgument(
-        "lockstep",
-        default_value="false",
-        choices=BOOLEANS,
-        description="deterministic, as fast as it goes, instead of real time",
+        "output", default_value="", description="run folder; empty: runs/<robot>_<planner>_seed<seed>_<time>"
     ),
-    DeclareLaunchArgument("gui", default_value="false", choices=BOOLEANS, description="show the PyBullet window"),
-    DeclareLaunchArgument(
-        "output", default_value="", description="run folder (default runs/<robot>_<planner>_seed<seed>_<time>)"
-    ),
-    DeclareLaunchArgument(
-        "log_level",
-        default_value="info",
-        choices=["debug", "info", "warn", "error", "fatal"],
-        description="level of the ROS loggers",
-    ),
+    DeclareLaunchArgument("log_level", default_value="info", choices=LEVELS, description="level of the ROS loggers"),
 )
 
 
-def setup(context: LaunchContext) -> list:
-    """Check every parameter, then start the nodes; a mistake ends the launch with a message."""
+def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Check every parameter, then start the nodes; a mistake ends the launch with a message (and exit code 1)."""
     value = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
-    try:
-        given = options(value)
-        parameters = resolve(given, Path(value["params_file"]) if value["params_file"] else None)
+    parameters = resolve({name: typed(name, value[name]) for name in OPTIONS}, path(value["params_file"]))
+    if value["use_sim_time"] != UNSET:
         for values in parameters.values():
             values["use_sim_time"] = value["use_sim_time"] == "true"
-        output = Path(value["output"]) if value["output"] else None
-        folder = write_run_parameters(parameters, output, value["namespace"], shlex.join(["ros2", *sys.argv[1:]]))
-    except MbrlError as error:
-        return [LogInfo(msg=f"mbrl_ros: {error}"), EmitEvent(event=Shutdown(reason="mistake in the arguments"))]
-    nodes = {spec.name: node(spec.name, folder / PARAMETERS, value) for spec in GRAPH}
-    return [*nodes.values(), *(when_it_ends(name, action, folder) for name, action in nodes.items())]
+    command_line = shlex.join(["ros2", *sys.argv[1:]])
+    run = Run(write_run_parameters(parameters, path(value["output"]), value["namespace"], command_line))
+    nodes = {spec.name: node(spec.name, run.folder / PARAMETERS, value) for spec in GRAPH}
+    return [*(handler for name, action in nodes.items() for handler in run.handlers(name, action)), *nodes.values()]
 
 
-def options(value: dict[str, str]) -> dict[str, object]:
-    """Launch arguments as typed options, None where they are not given."""
-    integers = {name: integer(name, value[name]) for name in ("seed", "trials")}
-    strings = {name: value[name] or None for name in ("robot", "planner", "model")}
-    switches = {name: True if value[name] == "true" else None for name in ("lockstep", "gui")}
-    return strings | integers | switches
-
-
-def integer(name: str, text: str) -> int | None:
-    """A whole number, None for the empty text."""
+def typed(name: str, text: str) -> object:
+    """Value of an option, None where it is not given."""
+    kind = FIELDS[name].type
+    if text == UNSET:
+        return None
+    if kind is bool:
+        return text == "true"
     try:
-        return int(text) if text else None
+        return kind(os.path.expanduser(text))  # the shell leaves the ~ of robot:=~/my_robot.yaml alone
     except ValueError:
         raise MbrlError(f"{name}: '{text}' is not allowed; expected a whole number") from None
+
+
+def path(text: str) -> Path | None:
+    """Path that a launch argument names, None for the empty text."""
+    return Path(text).expanduser() if text else None
 
 
 def node(name: str, params_file: Path, value: dict[str, str]) -> Node:
@@ -115,15 +112,50 @@ def node(name: str, params_file: Path, value: dict[str, str]) -> Node:
     )
 
 
-def when_it_ends(name: str, action: Node, folder: Path) -> RegisterEventHandler:
-    """The end of any node is the end of the run; the trial manager's is the regular one and leads to the report."""
-    reason = "the run has ended" if name == "trial_manager" else f"{name} died"
-    stop = EmitEvent(event=Shutdown(reason=reason))
-    if name != "trial_manager":
-        return RegisterEventHandler(OnProcessExit(target_action=action, on_exit=[stop]))
-    report = ExecuteProcess(cmd=[sys.executable, "-m", "mbrl_ros.cli", "report", str(folder)], output="screen")
-    end = RegisterEventHandler(OnProcessExit(target_action=report, on_exit=[stop]))
-    return RegisterEventHandler(OnProcessExit(target_action=action, on_exit=[end, report]))
+class Run:
+    """One run: what is to be done when its processes start and end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.running = {spec.name for spec in GRAPH}
+        self.ending: Ending | None = None
+
+    def handlers(self, name: str, action: Node) -> list[RegisterEventHandler]:
+        """Event handlers of one node."""
+        start = OnProcessStart(target_action=action, on_start=partial(self.started, name))
+        end = OnProcessExit(target_action=action, on_exit=partial(self.ended, name))
+        return [RegisterEventHandler(start), RegisterEventHandler(end)]
+
+    def started(self, name: str, event: ProcessStarted, _: LaunchContext) -> None:
+        """Learning must not take time from control."""
+        pin({name: event})
+
+    def ended(self, name: str, event: ProcessExited, context: LaunchContext) -> EmitEvent | None:
+        """The end of any node is the end of the run; the end of the last one leads to the report."""
+        self.running.discard(name)
+        if self.ending is None:
+            self.ending = how_it_ended(name, event.returncode, context.is_shutdown)
+        if not self.running:
+            self.finish(self.ending)
+        return None if context.is_shutdown else EmitEvent(event=Shutdown(reason=f"{name} has ended"))
+
+    def finish(self, ending: Ending) -> None:
+        """Write the report and say how the run ended, with an error (and exit code 1) where a node died."""
+        finish_summary(self.folder, ending)
+        if ending.code != INTERRUPTED:
+            make_report(self.folder)
+        elif (self.folder / SUMMARY).exists():  # who presses Ctrl-C wants the terminal back
+            print(f"for the report: ros2 run mbrl_ros mbrl_ros report {shlex.quote(str(self.folder))}")
+        if ending.died:
+            raise MbrlError(f"{ending.died} died: {ending.why}")
+        say_ending(self.folder, ending)
+
+
+def how_it_ended(name: str, code: int, interrupted: bool) -> Ending:
+    """What the first end of a process says about the run; a node that was asked to end exits with 0."""
+    if code != 0 and not interrupted:
+        return Ending(1, name, exit_status(code))
+    return Ending(0) if name == LAST and not interrupted else Ending(INTERRUPTED)
 
 
 def generate_launch_description() -> LaunchDescription:
