@@ -159,9 +159,10 @@ def run(factory: Callable[[], PipelineNode], main: Callable[[Any], int | None] |
     except MbrlError as error:
         print(error, file=sys.stderr)
         return 2
-    except ExternalShutdownException:
+    except (ExternalShutdownException, KeyboardInterrupt):  # the latter while the node is being made
         return 0
     finally:
+        ignore_signals()
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
@@ -170,6 +171,12 @@ def run(factory: Callable[[], PipelineNode], main: Callable[[Any], int | None] |
 def serve(node: PipelineNode) -> None:
     """Serve callbacks until the node is asked to end."""
     spin_until(node, lambda: False)
+
+
+def ignore_signals() -> None:
+    """The process is about to end anyway: a second SIGINT (a terminal's and launch's) must not make it a crash."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def install_signal_handlers(node: PipelineNode) -> None:
