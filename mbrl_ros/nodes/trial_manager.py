@@ -174,6 +174,11 @@ class TrialManager(PipelineNode):
         learned = self.learned if self.learned.get("trial") == record.index else {}
         result = record.result(self.task, self.robot, before, learned)
         self.results.append(result)
+        outcome = "solved" if result.solved else result.ended_early or "not solved"
+        self.get_logger().info(
+            f"trial {result.index} ({result.policy}): cost {result.cost:.1f}, "
+            f"{result.time_on_target_s:.2f} s on target, {outcome}"
+        )
         if self.folder is not None:
             save_trial(self.folder, record.index, record.arrays(self.task))
         values = {
