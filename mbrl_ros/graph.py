@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mbrl_ros.config import build, option, validate
+from mbrl_ros.control.controller import MODES
 from mbrl_ros.errors import ConfigError, UnknownNameError, lookup
 from mbrl_ros.estimation.joint_filter import FilterConfig
 from mbrl_ros.models import model_class
 from mbrl_ros.planners import planner_class
+from mbrl_ros.planners.risk import RiskConfig
 from mbrl_ros.policies.smooth_random import SmoothRandomConfig
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.safety.guard import GuardConfig
@@ -51,6 +53,8 @@ class ControllerConfig(SharedConfig):
     horizon: int = option(25, "planning horizon in control periods", low=1, high=1000)
     particles: int = option(5, "sampled futures of each candidate", low=1, high=1000)
     sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle")
+    mode: str = option("mpc", "mpc plans again and again, the other modes once a trial", choices=tuple(MODES))
+    replan_every: int = option(1, "mpc: control periods from one plan to the next", low=1, high=1000)
     budget: float = option(0.6, "planning time as a share of the control period", low=0.01, high=1.0)
 
 
@@ -95,7 +99,7 @@ GRAPH = (
     NodeSpec("pybullet_sim", SimConfig),
     NodeSpec("state_estimator", SharedConfig, ("filter",)),
     NodeSpec("model_learner", LearnerConfig, ("model",)),
-    NodeSpec("mpc_controller", ControllerConfig, ("planner", "task", "policy")),
+    NodeSpec("mpc_controller", ControllerConfig, ("planner", "task", "policy", "risk")),
     NodeSpec("command_guard", SharedConfig, ("guard",)),
     NodeSpec("trial_manager", TrialConfig, ("task",)),
 )
@@ -114,7 +118,12 @@ def group_classes(spec: NodeSpec, config: Any) -> dict[str, type]:
         elif group == "task":
             result["task"] = lookup(TASKS, "task", load_robot(config.robot).task).config_class
         else:
-            result[group] = {"filter": FilterConfig, "guard": GuardConfig, "policy": SmoothRandomConfig}[group]
+            result[group] = {
+                "filter": FilterConfig,
+                "guard": GuardConfig,
+                "policy": SmoothRandomConfig,
+                "risk": RiskConfig,
+            }[group]
     return result
 
 

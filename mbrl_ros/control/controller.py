@@ -1,4 +1,4 @@
-"""Model-predictive control at one tick: predict to the moment the command acts, plan, return the first action."""
+"""Control at one tick: predict to the moment the command acts, plan or follow the last plan, return an action."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,6 +7,12 @@ import numpy as np
 
 from mbrl_ros.planners.base import Deadline, Plan, Planner, Problem
 
+MODES = {
+    "mpc": "plan again and again; between two plans follow the last one, with its feedback gains where it has any",
+    "open_loop": "plan once, at the first tick, and play the actions back",
+    "closed_loop": "plan once and follow the plan with its feedback gains",
+}
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -14,8 +20,9 @@ class Tick:
 
     Attributes:
         action: (nu,), finite and within the limits.
-        plan: the plan it is the first action of; None where the planner found none.
-        states: predicted states of the plan (H + 1, nx), mean over particles.
+        plan: the plan that is followed.
+        states: predicted states of the rest of the plan (H' + 1, nx), mean over particles.
+        actions: its actions (H', nu).
         spread: standard deviation over particles, root mean square over entries, at the end of the plan.
         seconds: time taken.
         missed: whether the time budget cut the planning short or was overrun.
@@ -24,33 +31,35 @@ class Tick:
     action: np.ndarray
     plan: Plan
     states: np.ndarray
+    actions: np.ndarray
     spread: float
     seconds: float
     missed: bool
 
 
 class Controller:
-    """Receding-horizon control with a planner of the library.
+    """Control with a planner of the library, in one of MODES.
 
     Attributes:
         problem: the control problem; its dynamics is exchanged between two ticks by `use`.
     """
 
-    def __init__(self, planner: Planner, problem: Problem, delay_ticks: int, budget: float) -> None:
-        """Set the controller up.
+    def __init__(self, planner: Planner, problem: Problem, delay_ticks: int, budget: float, mode: str = "mpc") -> None:
+        """Set the controller up; `reset` begins a trial.
 
         Args:
             planner: a planner.
-            problem: the control problem.
+            problem: the control problem; `problem.replan_every` is how often `mpc` plans.
             delay_ticks: periods between an observation and the moment its command acts.
             budget: planning time in s, inf for none.
+            mode: a key of MODES.
         """
         self.planner = planner
         self.problem = problem
         self.delay_ticks = delay_ticks
         self.budget = budget
-        self._state: Any = None
-        self._sent: list[np.ndarray] = []
+        self.mode = mode
+        self.reset()
 
     def use(self, dynamics: Any) -> None:
         """Plan through another model from the next tick on; what the planner remembers stays."""
@@ -58,7 +67,9 @@ class Controller:
 
     def reset(self) -> None:
         """Forget the last trial."""
-        self._state = None
+        self._state: Any = None
+        self._plan: Plan | None = None
+        self._age = 0  # periods since the plan was made
         self._sent = [np.zeros_like(self.problem.u_max)] * self.delay_ticks
 
     def note_sent(self, action: np.ndarray) -> None:
@@ -66,22 +77,36 @@ class Controller:
         self._sent = [*self._sent, action][-self.delay_ticks :] if self.delay_ticks else []
 
     def tick(self, x: np.ndarray, rng: np.random.Generator) -> Tick:
-        """Plan for the observation x (nx,) within the time budget.
+        """Action for the observation x (nx,), within the time budget.
 
         A plan that is not finite is replaced by no effort, so that what leaves here is always a command.
         """
         deadline = Deadline(self.budget)
         start = self._predict_delay(x)
+        planned = self._plan is None or (self.mode == "mpc" and self._age + 1 >= self.problem.replan_every)
+        plan = self._new_plan(start, rng, deadline) if planned or self._plan is None else self._plan
+        self._age = 0 if planned else self._age + 1
+        actions = self._rest_of(plan, start)
+        futures = self.problem.dynamics.rollout(start, actions[None], None, self.problem.particles)[:, 0]
+        self.note_sent(actions[0])
+        spread = float(np.sqrt(np.mean(futures[:, -1].var(axis=0))))
+        missed = planned and (not plan.complete or deadline.elapsed > self.budget)
+        return Tick(actions[0], plan, futures.mean(axis=0), actions, spread, deadline.elapsed, missed)
+
+    def _new_plan(self, start: np.ndarray, rng: np.random.Generator, deadline: Deadline) -> Plan:
         if self._state is None:
             self._state = self.planner.initial_state(self.problem)
-        plan, self._state = self.planner.plan(self.problem, start, self._state, rng, deadline)
-        actions = np.clip(np.nan_to_num(plan.actions), self.problem.u_min, self.problem.u_max)
-        action = actions[0]
-        futures = self.problem.dynamics.rollout(start, actions[None], None, self.problem.particles)[:, 0]
-        self.note_sent(action)
-        spread = float(np.sqrt(np.mean(futures[:, -1].var(axis=0))))
-        missed = not plan.complete or deadline.elapsed > self.budget
-        return Tick(action, plan, futures.mean(axis=0), spread, deadline.elapsed, missed)
+        self._plan, self._state = self.planner.plan(self.problem, start, self._state, rng, deadline)
+        return self._plan
+
+    def _rest_of(self, plan: Plan, start: np.ndarray) -> np.ndarray:
+        """Actions from now on (H', nu): ``u = u_hat + K (x - x_hat)`` first; no effort once the plan is used up."""
+        actions = np.array(plan.actions[self._age :], dtype=float)
+        if len(actions) == 0:
+            return np.zeros((1, len(self.problem.u_max)))
+        if self.mode != "open_loop" and plan.gains is not None and plan.states is not None:
+            actions[0] += plan.gains[self._age] @ (start - plan.states[self._age])
+        return np.clip(np.nan_to_num(actions), self.problem.u_min, self.problem.u_max)
 
     def _predict_delay(self, x: np.ndarray) -> np.ndarray:
         """State (nx,) at the moment the command will act: replay what was sent and has yet to act."""

@@ -23,6 +23,7 @@ from mbrl_ros.nodes.conversions import (
 from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, PipelineNode, run
 from mbrl_ros.planners import planner_class
 from mbrl_ros.planners.base import Problem
+from mbrl_ros.planners.risk import make_risk
 from mbrl_ros.policies.smooth_random import SmoothRandom
 from mbrl_ros.tasks import TASKS
 
@@ -38,10 +39,20 @@ class MpcController(PipelineNode):
         self.dt_ns = round(1e9 * robot.dt)
         self.delay_ticks = 0 if cfg.lockstep else 1
         task = TASKS[robot.task](self.groups["task"])
-        problem = Problem(None, task, -robot.u_max, robot.u_max, cfg.horizon, cfg.particles, cfg.sample_noise)  # type: ignore[arg-type]
+        problem = Problem(
+            None,  # type: ignore[arg-type]  # the first model brings the dynamics
+            task,
+            -robot.u_max,
+            robot.u_max,
+            cfg.horizon,
+            cfg.particles,
+            cfg.sample_noise,
+            make_risk(self.groups["risk"]),
+            cfg.replan_every,
+        )
         budget = float("inf") if cfg.lockstep else cfg.budget * robot.dt
         planner = planner_class(cfg.planner)(self.groups[cfg.planner])
-        self.controller = Controller(planner, problem, self.delay_ticks, budget)
+        self.controller = Controller(planner, problem, self.delay_ticks, budget, cfg.mode)
         self.version = self.trial = self.ticks = self.misses = self.rejected = self.skipped = 0
         self.acting, self.policy = (
             False,
@@ -136,9 +147,7 @@ class MpcController(PipelineNode):
         for name, publisher in self.scalars.items():
             publisher.publish(Float64(data=values[name]))
         robot = self.robot
-        self.plans.publish(
-            to_trajectory(act_ns, robot.dt, robot.joints, tick.states, robot.actuators, tick.plan.actions)
-        )
+        self.plans.publish(to_trajectory(act_ns, robot.dt, robot.joints, tick.states, robot.actuators, tick.actions))
 
     def status(self) -> tuple[bytes, dict[str, object]]:
         """See PipelineNode."""

@@ -75,6 +75,7 @@ class Problem:
         particles: P, sampled futures of each candidate.
         sample_noise: whether particles draw the model's aleatoric noise.
         risk: costs (P, N) -> (N,), how particles are summed up.
+        replan_every: control periods until the next plan; what a planner remembers is shifted by as many.
     """
 
     dynamics: Dynamics
@@ -85,6 +86,7 @@ class Problem:
     particles: int = 1
     sample_noise: bool = False
     risk: Risk = risk_neutral
+    replan_every: int = 1
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Planner(Protocol):
     ) -> tuple[Plan, Any]:
         """Plan from x0 (nx,) and return the plan and the state for the next tick.
 
-        The returned state is already shifted by one period (warm start).
+        The returned state is already shifted by `problem.replan_every` periods (warm start).
         """
 
 

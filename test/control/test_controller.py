@@ -31,6 +31,7 @@ class Scripted:
 
     actions: np.ndarray
     complete: bool = True
+    gains: np.ndarray | None = None
 
     def __post_init__(self):
         self.starts, self.states = [], []
@@ -42,14 +43,13 @@ class Scripted:
         self.starts.append(np.array(x0))
         self.states.append(state)
         deadline.allows_round()
-        return Plan(self.actions, 1.0, 1, complete=self.complete), state + 1
+        states = DoubleIntegrator().rollout(x0, self.actions[None], None, 1)[0, 0]
+        return Plan(self.actions, 1.0, 1, self.complete, self.gains, states), state + 1
 
 
-def controller(planner, delay_ticks=0, budget=np.inf):
-    problem = Problem(DoubleIntegrator(), None, -U_MAX, U_MAX, horizon=2, particles=3)
-    made = Controller(planner, problem, delay_ticks, budget)
-    made.reset()
-    return made
+def controller(planner, delay_ticks=0, budget=np.inf, mode="mpc", replan_every=1):
+    problem = Problem(DoubleIntegrator(), None, -U_MAX, U_MAX, horizon=2, particles=3, replan_every=replan_every)
+    return Controller(planner, problem, delay_ticks, budget, mode)
 
 
 def tick(made, x):
@@ -115,3 +115,48 @@ def test_a_new_model_is_used_from_the_next_tick_on():
     assert tick(made, [1.0, 1.0]).states[-1].tolist() != [1.0, 1.0]
     made.use(Still())
     assert tick(made, [1.0, 1.0]).states[-1].tolist() == [1.0, 1.0]
+
+
+GAINS = np.array([[[-0.5, -0.25]], [[-1.0, -2.0]]])
+OFF_PLAN = np.array([0.1, -0.2])  # distance to the plan at the second tick
+
+
+def second_tick(**settings):
+    """First and second action, the second from a state that lies off the plan."""
+    planner = Scripted(np.array([[1.0], [0.5]]), gains=GAINS)
+    made = controller(planner, **settings)
+    first = tick(made, [0.0, 0.0])
+    second = tick(made, first.states[1] + OFF_PLAN)
+    return planner, first.action[0], second.action[0]
+
+
+def test_mpc_plans_at_every_tick():
+    planner, _, _ = second_tick()
+    assert len(planner.starts) == 2
+
+
+def test_between_two_plans_mpc_follows_the_last_one_with_its_gains():
+    planner, first, second = second_tick(replan_every=2)
+    assert (len(planner.starts), first) == (1, 1.0)
+    assert np.isclose(second, 0.5 - 1.0 * 0.1 - 2.0 * -0.2)
+
+
+def test_mpc_plans_again_when_it_is_time():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    made = controller(planner, replan_every=2)
+    for _ in range(5):
+        tick(made, [0, 0])
+    assert len(planner.starts) == 3
+
+
+def test_open_loop_plays_the_plan_back_and_stops_at_its_end():
+    planner = Scripted(np.array([[1.0], [0.5]]), gains=GAINS)
+    made = controller(planner, mode="open_loop")
+    assert [tick(made, [9.0 * k, 0.0]).action[0] for k in range(4)] == [1.0, 0.5, 0.0, 0.0]
+    assert len(planner.starts) == 1
+
+
+def test_closed_loop_follows_the_one_plan_with_its_gains():
+    planner, first, second = second_tick(mode="closed_loop")
+    assert (len(planner.starts), first) == (1, 1.0)
+    assert np.isclose(second, 0.5 - 1.0 * 0.1 - 2.0 * -0.2)
