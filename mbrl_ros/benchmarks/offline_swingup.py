@@ -35,7 +35,7 @@ class Settings:
     horizon: int = 16
     particles: int = 5
     sample_noise: bool = False
-    refit_interval: int = 20  # ticks; 0 refits between trials only
+    refit_interval: int = 10  # ticks; 0 refits between trials only
     refit_warm: bool = True  # refits during motion start from the last model
     refit_ticks: int = 0  # ticks until a refit's model is in use
     delay_ticks: int = 0  # 1: each action is planned one tick ahead

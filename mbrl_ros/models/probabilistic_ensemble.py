@@ -31,7 +31,7 @@ class EnsembleConfig:
     weight_decay: float = option(1e-4, "weight of the squared weights in the loss", low=0.0, high=10.0)
     batch_size: int = option(64, "transitions in a minibatch", low=1, high=100_000)
     steps: int = option(600, "gradient steps of a fit from scratch", low=1, high=1_000_000)
-    refit_steps: int = option(200, "gradient steps of a refit that starts from the last model", low=1, high=1_000_000)
+    refit_steps: int = option(300, "gradient steps of a refit that starts from the last model", low=1, high=1_000_000)
     beta: float = option(0.5, "0 is the plain likelihood, 1 weights errors like least squares", low=0.0, high=1.0)
     mirror: bool = option(False, "the robot is symmetric: all signs of a motion reversed give another possible motion")
 

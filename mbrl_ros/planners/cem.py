@@ -21,7 +21,7 @@ class CEMConfig:
     smoothing: float = option(0.3, "share of the old mean and spread kept at a refit", low=0.0, high=0.999)
     noise_exponent: float = option(2.0, "exponent of the coloured noise, 0 white", low=0.0, high=10.0)
     decay: float = option(1.25, "factor by which the population shrinks each round", low=1.0, high=10.0)
-    keep_elites: float = option(0.3, "share of the elites kept for the next round", low=0.0, high=1.0)
+    keep_elites: float = option(1.0, "share of the elites kept for the next round", low=0.0, high=1.0)
     shift_elites: bool = option(True, "carry the kept elites, shifted, to the next tick")
     add_mean: bool = option(True, "try the mean as a candidate in the last round")
     best_first: bool = option(True, "return the best candidate instead of the mean")

@@ -15,7 +15,7 @@ from mbrl_ros.config import option, validate
 class SmoothRandomConfig:
     """Settings of the base policy."""
 
-    std: float = option(0.6, "root mean square of the action as a share of half its range", low=0.0, high=1.0)
+    std: float = option(0.75, "root mean square of the action as a share of half its range", low=0.0, high=1.0)
     noise_exponent: float = option(1.0, "exponent of the noise spectrum, 0 white", low=0.0, high=10.0)
     returning: bool = option(True, "no net impulse and no net displacement of a free mass")
 

@@ -21,7 +21,7 @@ class CartpoleSwingupConfig:
         dynamic=True,
     )
     upright_weight: float = option(
-        0.2, "weight of 1 - cos(angle), which points the way from afar", low=0.0, high=100.0, dynamic=True
+        0.4, "weight of 1 - cos(angle), which points the way from afar", low=0.0, high=100.0, dynamic=True
     )
     position_weight: float = option(
         0.1, "weight of the squared cart position", unit="1/m^2", low=0.0, high=100.0, dynamic=True

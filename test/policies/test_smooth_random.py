@@ -33,7 +33,7 @@ def swings(config: SmoothRandomConfig) -> np.ndarray:
 def test_cart_stays_on_the_track_and_the_pole_swings():
     path = swings(SmoothRandomConfig())
     on_track = np.abs(path[:, 0]).max(axis=0) < ROBOT.position_limit[0]
-    assert on_track.mean() >= 0.95
+    assert on_track.mean() >= 0.9
     assert np.median(np.abs(path[:, 1] - np.pi).max(axis=0)) > np.radians(90.0)
 
 
