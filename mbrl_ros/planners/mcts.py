@@ -22,8 +22,8 @@ class MCTSConfig:
     """Settings of MCTS."""
 
     simulations: int = option(60, "simulations a tick, each costs all children of one leaf", low=1, high=1_000_000)
-    levels: int = option(3, "values each action can take, evenly from its lower to its upper limit", low=2, high=100)
-    repeat: int = option(3, "control periods a value is held, so that the tree reaches the horizon", low=1, high=1000)
+    levels: int = option(5, "values each action can take, evenly from its lower to its upper limit", low=2, high=100)
+    repeat: int = option(2, "control periods a value is held, so that the tree reaches the horizon", low=1, high=1000)
     exploration: float = option(
         0.5,
         "c of UCT for costs scaled to [0, 1]: 0 greedy, sqrt(2) UCB1, large uniform",

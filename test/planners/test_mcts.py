@@ -55,7 +55,7 @@ X0 = np.array([np.pi, 0.3])
 
 
 def run(the_problem=None, state=None, seed=0, budget=np.inf, x0=X0, **config):
-    planner, the_problem = MCTS(MCTSConfig(**config)), the_problem or problem()
+    planner, the_problem = MCTS(MCTSConfig(**{"levels": 3, "repeat": 3} | config)), the_problem or problem()
     state = state or planner.initial_state(the_problem)
     return planner.plan(the_problem, x0, state, np.random.default_rng(seed), Deadline(budget))
 
@@ -94,7 +94,7 @@ def test_default_policies_complete_within_the_grid():
 def test_finds_the_best_sequence_of_a_small_grid():
     """Exhaustive search over all 3^4 sequences is the oracle."""
     small = problem(horizon=8)
-    sequences = ControlSequences(small, X0, MCTSConfig(repeat=2))
+    sequences = ControlSequences(small, X0, MCTSConfig(levels=3, repeat=2))
     every = np.array(list(itertools.product(range(3), repeat=4)))
     best = evaluate(small, X0, sequences.controls(every), None).min()
     plan, _ = run(small, repeat=2, simulations=60)
@@ -112,7 +112,11 @@ def test_most_visited_sequence_is_the_best_after_many_simulations():
 
 def test_swings_the_pendulum_up_and_holds_it():
     """From hanging; threshold: the last 20 of 80 periods upright within 30 degrees."""
-    planner, x, rng = MCTS(MCTSConfig(simulations=20, repeat=5)), np.array([np.pi, 0.0]), np.random.default_rng(0)
+    planner, x, rng = (
+        MCTS(MCTSConfig(simulations=20, levels=3, repeat=5)),
+        np.array([np.pi, 0.0]),
+        np.random.default_rng(0),
+    )
     state, heights = planner.initial_state(problem()), []
     for _ in range(80):
         plan, state = planner.plan(problem(), x, state, rng, Deadline())
