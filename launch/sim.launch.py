@@ -17,6 +17,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from mbrl_ros.bringup import ENVIRONMENT, LAST, Ending, exit_status, pin
+from mbrl_ros.config import allowed
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import GRAPH
 from mbrl_ros.models import MODELS
@@ -39,7 +40,7 @@ def option(name: str) -> DeclareLaunchArgument:
     field = FIELDS[name]
     default = str(field.default).lower() if field.type is bool else field.default
     text = field.metadata["description"] + (f" (known: {', '.join(robot_names())})" if name == "robot" else "")
-    choices = BOOLEANS if field.type is bool else CHOICES.get(name)
+    choices = BOOLEANS if field.type is bool else CHOICES.get(name, field.metadata["choices"])
     return DeclareLaunchArgument(
         name,
         default_value=UNSET,
@@ -82,15 +83,15 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def typed(name: str, text: str) -> object:
     """Value of an option, None where it is not given."""
-    kind = FIELDS[name].type
+    field = FIELDS[name]
     if text == UNSET:
         return None
-    if kind is bool:
+    if field.type is bool:
         return text == "true"
     try:
-        return kind(os.path.expanduser(text))  # the shell leaves the ~ of robot:=~/my_robot.yaml alone
+        return field.type(os.path.expanduser(text))  # the shell leaves the ~ of robot:=~/my_robot.yaml alone
     except ValueError:
-        raise MbrlError(f"{name}: '{text}' is not allowed; expected a whole number") from None
+        raise MbrlError(f"{name}: '{text}' is not allowed; expected {allowed(field)}") from None
 
 
 def path(text: str) -> Path | None:
