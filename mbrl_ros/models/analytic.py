@@ -99,9 +99,9 @@ class AnalyticDynamics:
 
     def linearize(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Jacobians of `step`, to rounding: A = dx'/dx (B, nx, nx), B = dx'/du (B, nx, nu)."""
-        A, B = np.empty((len(x), self.nx, self.nx)), np.empty((len(x), self.nx, self.nu))
-        self._run(kernel.linearize, contiguous(x), contiguous(u), A, B)
-        return A, B
+        F = np.empty((len(x), self.nx, self.nx + self.nu))
+        self._run(kernel.linearize, contiguous(x), contiguous(u), F)
+        return F[:, :, : self.nx], F[:, :, self.nx :]
 
     def hessian(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Second derivatives of `step` by (x, u): (B, nx, nx + nu, nx + nu), to about 9 digits."""

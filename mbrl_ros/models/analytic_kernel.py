@@ -2,7 +2,8 @@
 
 `f` is the user's function, compiled: ``f(x, u)`` takes one-dimensional arrays and returns a tuple. `method` is
 ``(integrator, dt, substeps)``. Everything runs on float and on complex arrays, since first derivatives are taken by
-the complex step, ``df/dz = Im f(z + ih) / h`` (Squire and Trapp 1998): no difference, so exact to rounding.
+the complex step, ``df/dz = Im f(z + ih) / h`` (Squire and Trapp 1998): no difference, so exact to rounding. Loops
+stand where slices would do, because each slice costs numba up to a second to compile.
 """
 
 import numpy as np
@@ -47,7 +48,8 @@ def advance(f, method, x, u, work, out):
     if integrator == DISCRETE:
         call(f, x, u, out)
         return
-    out[:] = x
+    for i in range(x.size):
+        out[i] = x[i]
     for _ in range(substeps):
         if integrator == RK4:
             runge_kutta(f, dt / substeps, out, u, work)
@@ -71,7 +73,8 @@ def rollout(f, method, x0, actions, noise, out):
     work = np.empty((5, x0.shape[1]))
     for p in range(x0.shape[0]):
         for n in range(actions.shape[0]):
-            out[p, n, 0] = x0[p]
+            for i in range(x0.shape[1]):
+                out[p, n, 0, i] = x0[p, i]
             for t in range(actions.shape[1]):
                 advance(f, method, out[p, n, t], actions[n, t], work, out[p, n, t + 1])
                 for i in range(x0.shape[1]):
@@ -96,30 +99,25 @@ def rollout_feedback(f, method, nominal, policy, alphas, limits, states, actions
 
 
 @njit(error_model="numpy")
-def linearize(f, method, x, u, A, B):
-    """Jacobians of the next state by the complex step: A (B, nx, nx), B (B, nx, nu)."""
-    nx, nu = x.shape[1], u.shape[1]
-    work, y = np.empty((5, nx), np.complex128), np.empty(nx, np.complex128)
-    for b in range(x.shape[0]):
-        zx, zu = x[b] + 0j, u[b] + 0j
-        for j in range(nx):
-            zx[j] += STEP * 1j
-            advance(f, method, zx, zu, work, y)
-            A[b, :, j] = y.imag / STEP
-            zx[j] = x[b, j]
-        for j in range(nu):
-            zu[j] += STEP * 1j
-            advance(f, method, zx, zu, work, y)
-            B[b, :, j] = y.imag / STEP
-            zu[j] = u[b, j]
-
-
-@njit(error_model="numpy")
 def slopes(f, method, nx, z, j, work, out):
-    """Derivatives (nx,) of the next state along entry j of z = (x, u), at the real part of z."""
+    """Next state with entry j of z = (x, u) moved by the imaginary step: its imaginary part is the derivative."""
     z[j] += STEP * 1j
     advance(f, method, z[:nx], z[nx:], work, out)
     z[j] = z[j].real
+
+
+@njit(error_model="numpy")
+def linearize(f, method, x, u, F):
+    """Jacobians of the next state by (x, u), by the complex step: F (B, nx, nx + nu)."""
+    nx, n = x.shape[1], x.shape[1] + u.shape[1]
+    work, z, y = np.empty((5, nx), np.complex128), np.empty(n, np.complex128), np.empty(nx, np.complex128)
+    for b in range(x.shape[0]):
+        for i in range(n):
+            z[i] = x[b, i] if i < nx else u[b, i - nx]
+        for j in range(n):
+            slopes(f, method, nx, z, j, work, y)
+            for i in range(nx):
+                F[b, i, j] = y[i].imag / STEP
 
 
 @njit(error_model="numpy")
@@ -129,7 +127,8 @@ def hessian(f, method, x, u, out):
     work, z = np.empty((5, nx), np.complex128), np.empty(n, np.complex128)
     ahead, behind = np.empty(nx, np.complex128), np.empty(nx, np.complex128)
     for b in range(x.shape[0]):
-        z[:nx], z[nx:] = x[b], u[b]
+        for i in range(n):
+            z[i] = x[b, i] if i < nx else u[b, i - nx]
         for k in range(n):
             centre = z[k]
             h = DIFFERENCE * max(1.0, abs(centre.real))
