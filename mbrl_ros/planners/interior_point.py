@@ -4,12 +4,11 @@
 
 After Waechter and Biegler (2006, Math. Programming 106, "W&B", the method of Ipopt) with two simpler parts: the
 inertia of the Newton system is judged by the curvature along the step (Chiang and Zavala 2016), and steps are accepted
-by an l1 merit function with a second-order correction (Nocedal and Wright, sections 18.3 and 19.4).
+by an l1 merit function (Nocedal and Wright, sections 18.3 and 19.4).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +21,8 @@ SMALLEST_STEP = 1e-8
 LARGEST_MULTIPLIER = 1e5  # change of a multiplier, against the cost's slope, that shows dependent constraints
 ROW_REGULARISATION = 1e-9  # keeps the Newton system solvable where constraints depend on each other
 
-Step = Callable[[np.ndarray], np.ndarray]
+
+Solver = Callable[[np.ndarray], np.ndarray]
 
 
 class NonlinearProgram(Protocol):
@@ -132,11 +132,11 @@ class InteriorPoint:
             value = self.nlp.cost(whole) - self.mu * logs + self.penalty * np.abs(self.nlp.constraints(whole)).sum()
         return value if np.isfinite(value) else np.inf
 
-    def newton(self) -> tuple[Step, np.ndarray, np.ndarray, float]:
+    def newton(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Factorise the Newton system, regularised until the curvature along the step is positive (W&B section 3.1).
 
         Returns:
-            Step (k,) for any constraint values; step, change of multipliers (m,) and curvature for the present ones.
+            Step (k,), change of the constraints' multipliers (m,), curvature along the step.
         """
         at, k, m = self.at, len(self.at.v), len(self.at.y)
         H = sp.csr_array(self.nlp.hessian(self.whole(at.v), at.y))[self.free][:, self.free]
@@ -150,7 +150,7 @@ class InteriorPoint:
             curvature = step @ (H @ step) + (barrier + delta) @ step**2
             if np.all(np.isfinite(solution)) and curvature >= 1e-8 * (step @ step):
                 self.delta = delta
-                return partial(step_for, solve, residual), step, solution[k:], curvature
+                return step, solution[k:], curvature
             delta = max(1e-4, self.delta / 3.0) if delta == 0.0 else 8.0 * delta
         raise np.linalg.LinAlgError("no regularisation is enough")
 
@@ -167,7 +167,7 @@ class InteriorPoint:
     def advance(self) -> bool:
         """One iteration; False where neither a Newton step nor one towards feasibility is accepted."""
         try:
-            corrected, step, dy, curvature = self.newton()
+            step, dy, curvature = self.newton()
         except (np.linalg.LinAlgError, RuntimeError):  # splu raises RuntimeError where the system is singular
             return self.restore()
         if np.abs(dy).max(initial=0.0) > LARGEST_MULTIPLIER * max(1.0, np.abs(self.g).max()):
@@ -175,7 +175,7 @@ class InteriorPoint:
         slope, violation = self.slope() @ step, np.abs(self.c).sum()
         if violation > 0.0:
             self.penalty = max(self.penalty, 1.1 * (slope + 0.5 * curvature) / (0.9 * violation))
-        v, alpha = self._search(step, slope - self.penalty * violation, corrected)
+        v, alpha = self._search(step, slope - self.penalty * violation)
         if v is None:
             return self.restore()
         at = self.at
@@ -204,21 +204,15 @@ class InteriorPoint:
             alpha *= 0.5
         return False
 
-    def _search(self, step: np.ndarray, descent: float, corrected: Step) -> tuple[np.ndarray | None, float]:
-        """Backtracking on the merit function, once with a second-order correction: new unknowns and step length."""
+    def _search(self, step: np.ndarray, descent: float) -> tuple[np.ndarray | None, float]:
+        """Backtracking on the merit function: new unknowns, None where there are none, and the step length."""
         now = self.merit(self.at.v)
         slack = 1e-13 * max(1.0, abs(now))  # what rounding may add
-        longest = alpha = min(self.longest(self.s_low, step), self.longest(self.s_high, -step))
+        alpha = min(self.longest(self.s_low, step), self.longest(self.s_high, -step))
         while alpha > SMALLEST_STEP:
             v = self.at.v + alpha * step
             if self.merit(v) <= now + ARMIJO * alpha * descent + slack:
                 return v, alpha
-            if alpha == longest:
-                correction = corrected(alpha * self.c + self.nlp.constraints(self.whole(v)))
-                share = min(self.longest(self.s_low, correction), self.longest(self.s_high, -correction))
-                v = self.at.v + share * correction
-                if self.merit(v) <= now + ARMIJO * alpha * descent + slack:
-                    return v, alpha
             alpha *= 0.5
         return None, 0.0
 
@@ -230,7 +224,7 @@ class InteriorPoint:
             z[finite] = np.clip(z[finite], self.mu / (1e10 * s[finite]), 1e10 * self.mu / s[finite])
 
 
-def factorised(H: sp.csr_array, J: sp.csr_array, top: np.ndarray, bottom: np.ndarray) -> Step:
+def factorised(H: sp.csr_array, J: sp.csr_array, top: np.ndarray, bottom: np.ndarray) -> Solver:
     """Solver of ``[[H + diag(top), J'], [J, -diag(bottom)]]``: H (k, k), J (m, k)."""
     H, J, k = H.tocoo(), J.tocoo(), len(top)
     diagonal = np.arange(k + len(bottom))
@@ -238,11 +232,6 @@ def factorised(H: sp.csr_array, J: sp.csr_array, top: np.ndarray, bottom: np.nda
     columns = np.concatenate([H.col, J.col, J.row + k, diagonal])
     values = np.concatenate([H.data, J.data, J.data, top, -bottom])
     return splu(sp.csc_array((values, (rows, columns)))).solve
-
-
-def step_for(solve: Step, residual: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Step (k,) of a factorised Newton system for constraint values c (m,)."""
-    return -solve(np.concatenate([residual, c]))[: len(residual)]
 
 
 def minimise(

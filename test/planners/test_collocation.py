@@ -169,6 +169,7 @@ def test_deadline_stops_between_iterations():
     cut, _ = run(pendulum_problem(), x0, state, deadline=Deadline(2.5, lambda: next(clock)))
     assert cut.rounds < 3 and not cut.complete
     assert cut.cost <= evaluate(pendulum_problem(), x0, state.actions[None], None)[0]
+    assert np.isclose(cut.cost, evaluate(pendulum_problem(), x0, cut.actions[None], None)[0])
     assert run(pendulum_problem(), x0)[0].complete
 
 

@@ -117,6 +117,24 @@ def test_nonconvex_cost_with_and_without_an_active_limit(high, optimum):
     np.testing.assert_allclose(result.v, optimum, atol=1e-5)
 
 
+def test_negative_curvature_is_left_behind():
+    """v^4 / 4 - v^2 / 2 from beside its maximum at 0: Newton's method alone would go there."""
+
+    class DoubleWell(Quadratic):
+        def cost(self, v):
+            return float((v**4 / 4 - v**2 / 2).sum())
+
+        def gradient(self, v):
+            return v**3 - v
+
+        def hessian(self, v, multipliers):
+            return sp.csr_array(np.diag(3 * v**2 - 1))
+
+    result = minimise(DoubleWell(np.eye(1), np.zeros(1), np.zeros((0, 1)), np.zeros(0)), np.array([0.1]))
+    assert result.status == "converged"
+    np.testing.assert_allclose(result.v, 1.0, atol=1e-6)
+
+
 def test_unknowns_whose_limits_meet_stay_there():
     qp = random_quadratic(2)
     qp.low[3] = qp.high[3] = 0.7

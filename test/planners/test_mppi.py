@@ -166,6 +166,13 @@ def test_limits_hold():
     assert np.abs(plan.actions).max() > 0.05  # the optimum lies outside, so the plan is near the limits
 
 
+def test_noise_is_what_clipping_leaves():
+    """At the upper limit half of the noise is cut off: the mean of min(0, N(0, 1)) is -1 / sqrt(2 pi)."""
+    start = MPPIState(np.full((HORIZON, 2), 10.0))
+    plan, _ = run(state=start, samples=50_000, rounds=1, temperature=1e9, noise_exponent=0.0, sigma=(0.1,))
+    np.testing.assert_allclose(plan.actions, 10.0 - 1.0 / np.sqrt(2.0 * np.pi), atol=0.02)
+
+
 def test_nan_never_wins():
     plan, _ = run(the_problem=problem(BreaksRight()), state=MPPIState(np.full((HORIZON, 2), -0.5)), noise_exponent=0.0)
     assert np.all(plan.actions <= 0.0) and np.isfinite(plan.cost)
