@@ -78,6 +78,11 @@ class DirectTranscription:
         """States (H + 1, nx), actions (H, nu) -> unknowns."""
         return np.append(np.concatenate([states[:-1], actions], axis=1).ravel(), states[-1])
 
+    def start(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """First unknowns; states that are not finite (a model that diverged) are taken to be x_0 instead."""
+        standing = np.where(np.isfinite(states), states, self.low[: self.nx])
+        return self.join(standing, actions)
+
     def split(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Unknowns -> states (H + 1, nx), actions (H, nu)."""
         z = v[: -self.nx].reshape(self.horizon, -1)
@@ -146,7 +151,7 @@ class Collocation:
         state = state or self._first_guess(problem, nlp, rng)
         found = minimise(
             nlp,
-            nlp.join(state.states, state.actions),
+            nlp.start(state.states, state.actions),
             iterations=cfg.iterations,
             tolerance=cfg.tolerance,
             barrier=cfg.barrier,

@@ -190,6 +190,8 @@ class InteriorPoint:
     def restore(self) -> bool:
         """Levenberg-Marquardt step towards feasibility, the multipliers forgotten; False where there is none."""
         k, m, violation = len(self.at.v), len(self.at.y), np.abs(self.c).sum()
+        if not (np.isfinite(violation) and np.all(np.isfinite(self.J.data))):
+            return False
         damping = 1e-2 * (1.0 + 1e-2 / self.s_low**2 + 1e-2 / self.s_high**2)
         solve = factorised(sp.csr_array((k, k)), self.J, damping, np.ones(m))
         step = -solve(np.concatenate([np.zeros(k), self.c]))[:k]

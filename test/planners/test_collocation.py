@@ -206,6 +206,20 @@ def test_diverging_costs_fall_back_to_the_last_plan():
     assert plan.cost == np.inf and np.all(np.abs(plan.actions) <= 1.0) and np.all(np.isfinite(state.states))
 
 
+@pytest.mark.parametrize("x0", [[1.0, 0.0], [1.0, 2.0], [np.nan, 0.0]])
+def test_diverging_dynamics_are_survived(x0):
+    """NaN on the way, from the start, or in the observation: finite actions, and the next tick plans as ever."""
+
+    class Bursts(Pendulum):
+        def step(self, x, u):
+            return super().step(x, u) * np.where(np.abs(x[..., 1:].real) > 0.5, np.nan, 1.0)
+
+    plan, state = run(pendulum_problem(dynamics=Bursts()), np.array(x0))
+    assert np.all(np.abs(plan.actions) <= 1.0)
+    plan, state = run(pendulum_problem(), np.array([3.0, 0.0]), state)
+    assert np.isfinite(plan.cost) and np.all(np.isfinite(state.states))
+
+
 def test_mistakes_are_named():
     class Opaque:
         nx, nu, rollout = 2, 1, Pendulum.rollout
