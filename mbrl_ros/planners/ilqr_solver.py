@@ -83,11 +83,11 @@ class Regularisation:
         self.cfg, self.mu, self.delta = cfg, cfg.initial_regularisation, 1.0
 
     def increase(self) -> bool:
-        """More caution; False past the maximum."""
-        factor = self.cfg.regularisation_factor
-        self.delta = max(factor, self.delta * factor)
-        self.mu = max(self.cfg.min_regularisation, self.mu * self.delta)
-        return self.mu <= self.cfg.max_regularisation
+        """More caution, up to the maximum; False where that had been reached."""
+        cfg, before = self.cfg, self.mu
+        self.delta = max(1.0, self.delta) * cfg.regularisation_factor
+        self.mu = min(max(cfg.min_regularisation, before * self.delta), cfg.max_regularisation)
+        return before < cfg.max_regularisation
 
     def decrease(self) -> None:
         """Less caution, down to none."""
@@ -197,7 +197,7 @@ class Solver:
         step_length = self._line_search(linear, quadratic)
         if small or step_length >= LONG_STEP:
             self.regularisation.decrease()
-        elif step_length <= SHORT_STEP and not self.regularisation.increase():
+        elif step_length <= SHORT_STEP and not self.regularisation.increase() and step_length == 0.0:
             return "stuck"
         return ""
 

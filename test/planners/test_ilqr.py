@@ -235,7 +235,7 @@ def test_regularisation_schedule():
     grown = []
     while schedule.increase():
         grown.append(schedule.mu)
-    np.testing.assert_allclose(grown, [1e-3, 4e-3, 32e-3, 512e-3])  # factors 2, 4, 8, 16: quadratic in the exponent
+    np.testing.assert_allclose(grown, [1e-3, 4e-3, 32e-3, 512e-3, 1.0])  # factors 2, 4, 8, 16, then the maximum
     schedule.mu, schedule.delta = 4e-3, 1.0
     schedule.decrease()
     assert schedule.mu == 2e-3
