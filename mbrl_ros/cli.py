@@ -35,6 +35,9 @@ def add_sim(sim: argparse.ArgumentParser) -> None:
     sim.add_argument("--params-file", type=Path, help="ROS parameter file; command-line options win over it")
     sim.add_argument("--namespace", default="", help="ROS namespace of the graph")
     sim.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error", "fatal"))
+    sim.add_argument(
+        "--fit-rate", action="store_true", help="reduce a planner that is too slow here until it holds the rate"
+    )
     sim.add_argument("--no-report", action="store_true", help="leave out the report at the end")
 
 

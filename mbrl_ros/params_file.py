@@ -8,9 +8,14 @@ from typing import Any
 
 import yaml
 
+from mbrl_ros.control.rate_check import RateCheck, check_rate
 from mbrl_ros.errors import ConfigError, UnknownNameError
 from mbrl_ros.graph import GRAPH, NODES, ROS_PARAMETERS, NodeSpec, configure, node_parameters
+from mbrl_ros.planners import planner_class
+from mbrl_ros.planners.base import Problem
 from mbrl_ros.reporting.run_folder import PARAMETERS, create_run_folder, trial_indices
+from mbrl_ros.robots.description import load_robot
+from mbrl_ros.tasks import TASKS
 
 EVERY_NODE = "/**"
 RESUME_OFFSET = 1000.0  # s of simulated time set aside for each trial that the run folder holds
@@ -147,3 +152,21 @@ def write_run_parameters(
     parameters["pybullet_sim"]["start_time"] = RESUME_OFFSET * len(trial_indices(folder))
     write_params_file(folder / PARAMETERS, parameters, namespace)
     return folder
+
+
+def check_planning_rate(parameters: Mapping[str, Mapping[str, Any]]) -> RateCheck | None:
+    """Whether the planner holds the control rate on this machine; None in lockstep, where time waits for it."""
+    values = {key: v for key, v in parameters["mpc_controller"].items() if key not in ROS_PARAMETERS}
+    config, groups = configure(NODES["mpc_controller"], values)
+    if config.lockstep:
+        return None
+    robot = load_robot(config.robot)
+    task = TASKS[robot.task](groups["task"])
+    problem = Problem(None, task, -robot.u_max, robot.u_max, config.horizon, config.particles, config.sample_noise)  # type: ignore[arg-type]
+    _, sizes = configure(
+        NODES["model_learner"], {k: v for k, v in parameters["model_learner"].items() if k not in ROS_PARAMETERS}
+    )
+    budget = config.budget * robot.dt
+    return check_rate(
+        planner_class(config.planner), groups[config.planner], problem, sizes[config.model], robot.layout, budget
+    )

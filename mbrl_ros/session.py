@@ -13,7 +13,7 @@ from typing import Any
 
 from mbrl_ros.bringup import LOCAL_ONLY, Ending, Graph, watch
 from mbrl_ros.errors import ConfigError, MbrlError, MissingDependencyError
-from mbrl_ros.params_file import OPTIONS, resolve, write_run_parameters
+from mbrl_ros.params_file import OPTIONS, check_planning_rate, resolve, write_run_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
 from mbrl_ros.reporting.summary import RunSummary, read_summary, write_summary
 from mbrl_ros.robots.description import load_robot
@@ -30,6 +30,7 @@ def run_simulation(arguments: argparse.Namespace, command_line: str) -> int:
     """
     given = {name: getattr(arguments, name) for name in OPTIONS}
     parameters = resolve(given, arguments.params_file)
+    look_at_rate(parameters, arguments.fit_rate)
     folder = write_run_parameters(parameters, arguments.output, arguments.namespace, command_line)
     view = RunView(title(parameters, folder), deadline_ms(parameters))
     with interrupts() as interrupted:
@@ -38,6 +39,23 @@ def run_simulation(arguments: argparse.Namespace, command_line: str) -> int:
         if not arguments.no_report:
             make_report(folder)
     return say_ending(folder, ending)
+
+
+def look_at_rate(parameters: dict[str, dict[str, Any]], take_offer: bool) -> None:
+    """Say so where the planner cannot hold the rate here, and take the nearest setting that does where asked."""
+    found = check_planning_rate(parameters)
+    controller = parameters["mpc_controller"]
+    if found is None or found.holds:
+        return
+    print(found.message(controller["planner"]))
+    if take_offer and found.offer is not None:
+        controller[f"{controller['planner']}.{found.setting}"] = found.offer
+        print("taken (--fit-rate)")
+    else:
+        print(
+            "going on as set: what is ready at the deadline is used, and misses are counted"
+            + ("; --fit-rate takes the offer" if found.offer is not None else "")
+        )
 
 
 def title(parameters: Mapping[str, Mapping[str, Any]], folder: Path) -> str:

@@ -58,6 +58,8 @@ def test_heavy_and_foreign_packages_stay_where_they_belong(path):
         assert not roots & ROS, "only nodes/ imports ROS"
     if name not in ("robots/pybullet_plant.py",):
         assert "pybullet" not in roots, "only the PyBullet backend imports pybullet"
+    if name.startswith("benchmarks/peers/"):
+        return  # run by the Python of the peers' own environment
     if not (name.startswith("models/") and name.endswith("_training.py")):
         assert "torch" not in roots, "only training imports torch"
     if name.startswith(("planners/", "safety/", "nodes/command_guard")):
