@@ -25,6 +25,7 @@ DEPTH = 50
 WAITING_FOR = "waiting_for"  # key of the diagnostics under which a node names the topics without another end
 RELIABLE = QoSProfile(depth=DEPTH)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LOCKSTEP = QoSProfile(depth=DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 BEST_EFFORT = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -52,22 +53,31 @@ class PipelineNode(Node):
 
     @property
     def sensor_qos(self) -> QoSProfile:
-        """Sensor streams: best effort, as drivers publish them; reliable in lockstep, where nothing may be lost."""
-        return RELIABLE if self.config.lockstep else BEST_EFFORT
+        """Sensor streams: best effort, as drivers publish them; in lockstep nothing may be lost."""
+        return LOCKSTEP if self.config.lockstep else BEST_EFFORT
+
+    @property
+    def link_qos(self) -> QoSProfile:
+        """Links between the nodes.
+
+        In lockstep a subscription that is matched late still gets what was sent: the two ends of a link learn of
+        each other one after the other, and the first tick would wait for ever for a node that missed it.
+        """
+        return LOCKSTEP if self.config.lockstep else RELIABLE
 
     def create_wall_timer(self, period: float, callback: Callable[[], None]) -> Any:
         """A timer on the steady clock, whatever use_sim_time says."""
         return self.create_timer(period, callback, clock=STEADY)
 
-    def publish_to(self, kind: type, topic: str, qos: QoSProfile = RELIABLE) -> Any:
+    def publish_to(self, kind: type, topic: str, qos: QoSProfile | None = None) -> Any:
         """A publisher that some node of the graph must be listening to before the robot may move."""
-        publisher = self.create_publisher(kind, topic, qos)
+        publisher = self.create_publisher(kind, topic, qos or self.link_qos)
         self._links.append((topic, publisher.get_subscription_count))
         return publisher
 
-    def listen_to(self, kind: type, topic: str, callback: Callable, qos: QoSProfile = RELIABLE) -> Any:
+    def listen_to(self, kind: type, topic: str, callback: Callable, qos: QoSProfile | None = None) -> Any:
         """A subscription that some node of the graph must be publishing to before the robot may move."""
-        subscription = self.create_subscription(kind, topic, self.guarded(callback), qos)
+        subscription = self.create_subscription(kind, topic, self.guarded(callback), qos or self.link_qos)
         self._links.append((topic, subscription.get_publisher_count))
         return subscription
 

@@ -24,7 +24,7 @@ from mbrl_ros.nodes.conversions import (
     to_scalars,
     to_status,
 )
-from mbrl_ros.nodes.pipeline_node import LATCHED, OK, WAITING_FOR, PipelineNode, run, spin_until
+from mbrl_ros.nodes.pipeline_node import LATCHED, OK, RELIABLE, WAITING_FOR, PipelineNode, run, spin_until
 from mbrl_ros.reporting.run_folder import SUMMARY, create_run_folder, save_trial
 from mbrl_ros.reporting.summary import RunSummary, TrialResult, read_summary, software_versions, write_summary
 from mbrl_ros.tasks import TASKS
@@ -56,7 +56,7 @@ class TrialManager(PipelineNode):
         self.learner_tick_ns = 0
         self.trial = self.publish_to(DiagnosticStatus, "trial", LATCHED)
         self.telemetry = self.create_publisher(JointState, "~/telemetry", 50)
-        self.listen_to(DiagnosticArray, "/diagnostics", self.on_diagnostics)
+        self.listen_to(DiagnosticArray, "/diagnostics", self.on_diagnostics, RELIABLE)
         self.listen_to(String, "trial_ready", self.on_ready)
         self.listen_to(JointState, "observation", self.on_observation)
         self.listen_to(JointState, "applied_command", self.on_applied)
