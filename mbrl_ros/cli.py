@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="studies, with every raw value")
     studies = bench.add_subparsers(dest="study", required=True, metavar="STUDY")
     add_swingup(studies.add_parser("swingup", help="experience until solved, seed by seed"))
+    add_planners(studies.add_parser("planners", help="time of a decision, beside the peers"))
     return top
 
 
@@ -51,6 +52,23 @@ def add_swingup(swingup: argparse.ArgumentParser) -> None:
     swingup.add_argument("--json", type=Path, help="write one row a seed to this file")
 
 
+def add_planners(planners: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros bench planners``."""
+    planners.add_argument("--with-peers", action="store_true", help="install the peers from PyPI and time them too")
+    planners.add_argument("--cases", nargs="+", metavar="CASE", help="some of the cases (default all)")
+    planners.add_argument("--repeats", type=positive, default=20, help="most turns of a case (default 20)")
+    planners.add_argument("--json", type=Path, help="write one row a case and planner to this file")
+    planners.add_argument("--plot", type=Path, help="draw the ratios into this file")
+
+
+def positive(text: str) -> int:
+    """A whole number, at least 1."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. A user's mistake is a message, never a traceback."""
     arguments = parser().parse_args(argv)
@@ -74,6 +92,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
 
         print(write_report(arguments.folder))
         return 0
+    if arguments.study == "planners":
+        from mbrl_ros.benchmarks.planners import run_benchmark as run_planners
+
+        return run_planners(arguments)
     from mbrl_ros.benchmarks.swingup import run_benchmark
 
     return run_benchmark(arguments)
