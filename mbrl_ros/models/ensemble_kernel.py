@@ -4,7 +4,6 @@ Fused because small models are bound by overhead: an eager framework pays micros
 decision takes thousands of layers. Float32, one thread, no autograd. `forward` is the only statement of
 the network outside training; a test holds it to torch.
 """
-# ruff: noqa: PLR0917  (numba's compiled functions take positions, not names)
 
 import numpy as np
 from numba import njit

@@ -13,7 +13,7 @@ class Members:
     members = 2
     gains = (0.9, 1.1)
 
-    def rollout(self, x0, actions, rng, particles):  # noqa: D102
+    def rollout(self, x0, actions, rng, particles):
         assert rng is None
         states = np.empty((particles, len(actions), actions.shape[1] + 1, 2))
         for p in range(particles):

@@ -24,7 +24,7 @@ class Linear:
     def __init__(self, broken=lambda call, actions: np.zeros(len(actions), bool)) -> None:
         self.broken, self.calls = broken, 0
 
-    def rollout(self, x0, actions, rng, particles):  # noqa: D102
+    def rollout(self, x0, actions, rng, particles):
         states = np.empty((particles, len(actions), actions.shape[1] + 1, 2))
         states[:, :, 0] = x0
         for t in range(actions.shape[1]):
@@ -39,10 +39,10 @@ class Linear:
 class Quadratic:
     """``|x|^2 + w u^2``, terminal ``|x|^2``."""
 
-    def running_cost(self, x, u):  # noqa: D102
+    def running_cost(self, x, u):
         return np.sum(x**2, axis=-1) + CONTROL_WEIGHT * np.sum(u**2, axis=-1)
 
-    def terminal_cost(self, x):  # noqa: D102
+    def terminal_cost(self, x):
         return np.sum(x**2, axis=-1)
 
 

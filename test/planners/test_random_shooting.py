@@ -19,7 +19,7 @@ class Integrator:
     def __init__(self, broken=lambda call, actions: np.zeros(len(actions), bool)) -> None:
         self.broken, self.tried = broken, []
 
-    def rollout(self, x0, actions, rng, particles):  # noqa: D102
+    def rollout(self, x0, actions, rng, particles):
         states = np.zeros((particles, len(actions), H + 1, 1))
         states[:, :, 1:] = actions
         states[:, self.broken(len(self.tried), actions)] = np.nan
@@ -30,10 +30,10 @@ class Integrator:
 class Distance:
     """Squared distance of the actions from GOAL."""
 
-    def running_cost(self, x, u):  # noqa: D102
+    def running_cost(self, x, u):
         return (u[..., 0] - GOAL) ** 2 + 0.0 * x[..., 0]
 
-    def terminal_cost(self, x):  # noqa: D102
+    def terminal_cost(self, x):
         return 0.0 * x[..., 0]
 
 

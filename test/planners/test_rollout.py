@@ -12,7 +12,7 @@ class Doubling:
     nx = nu = 1
     given = None
 
-    def rollout(self, x0, actions, rng, particles):  # noqa: D102
+    def rollout(self, x0, actions, rng, particles):
         self.given = rng
         states = np.empty((particles, len(actions), actions.shape[1] + 1, 1))
         states[:, :, 0] = x0
@@ -24,10 +24,10 @@ class Doubling:
 class Costs:
     """Running ``x^2 + u``, terminal ``10 x``."""
 
-    def running_cost(self, x, u):  # noqa: D102
+    def running_cost(self, x, u):
         return x[..., 0] ** 2 + u[..., 0]
 
-    def terminal_cost(self, x):  # noqa: D102
+    def terminal_cost(self, x):
         return 10.0 * x[..., 0]
 
 
