@@ -165,6 +165,27 @@ class ProbabilisticEnsemble:
         """Jacobians of `step` in closed form: A (B, nx, nx), B (B, nx, nu)."""
         return ensemble_jacobian.linearize(self._constants, self.layout.dt, x, u)
 
+    def hessian(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Second derivatives of `step` by central differences of its Jacobians: (B, nx, nx + nu, nx + nu).
+
+        The step is a hundredth of each entry's spread in the data: networks run in float32, and a shorter one would
+        difference their rounding.
+        """
+        z = np.concatenate([x, u], axis=-1)
+        spread = np.delete(self.arrays["feature_std"], self._cosines).astype(float)
+        offsets = 0.01 * np.diag(np.where(np.append(self.layout.angle_mask, [False] * self.nu), 1.0, spread))
+        shifted = z[:, None, None] + np.stack([offsets, -offsets], axis=1)  # (B, n, 2, n)
+        flat = shifted.reshape(-1, z.shape[-1])
+        jacobian = np.concatenate(self.linearize(flat[:, : self.nx], flat[:, self.nx :]), axis=-1)
+        ahead, behind = np.moveaxis(jacobian.reshape(*shifted.shape[:3], self.nx, -1), 2, 0)  # (B, n, nx, n)
+        slope = (ahead - behind) / (2.0 * np.diag(offsets)[:, None, None])
+        return 0.5 * (np.moveaxis(slope, 1, 2) + np.moveaxis(slope, 1, 3))
+
+    @property
+    def _cosines(self) -> slice:
+        """Where the inputs hold the angles' cosines."""
+        return slice(self.nx, self.nx + len(self.layout.angles))
+
     def rollout_feedback(
         self,
         nominal: tuple[np.ndarray, np.ndarray],

@@ -38,9 +38,10 @@ class CEMState:
     elites: np.ndarray
 
 
-def shift(actions: np.ndarray) -> np.ndarray:
-    """Drop the first action of (..., H, nu) and repeat the last one."""
-    return np.concatenate([actions[..., 1:, :], actions[..., -1:, :]], axis=-2)
+def shift(actions: np.ndarray, periods: int = 1) -> np.ndarray:
+    """Drop the first `periods` actions of (..., H, nu) and repeat the last one as often."""
+    ahead = np.minimum(np.arange(actions.shape[-2]) + periods, actions.shape[-2] - 1)
+    return actions[..., ahead, :]
 
 
 class CEM:
@@ -80,7 +81,9 @@ class CEM:
             std = cfg.smoothing * std + (1 - cfg.smoothing) * elites.std(axis=0)
             kept = elites[: round(cfg.keep_elites * len(elites))]
         actions = best if cfg.best_first else np.clip(mean, problem.u_min, problem.u_max)
-        next_state = CEMState(shift(mean), shift(kept) if cfg.shift_elites else kept[:0])
+        next_state = CEMState(
+            shift(mean, problem.replan_every), shift(kept, problem.replan_every) if cfg.shift_elites else kept[:0]
+        )
         return Plan(actions, best_cost, rounds, complete=rounds == cfg.rounds), next_state
 
     def _candidates(

@@ -163,8 +163,9 @@ class Collocation:
         if costs[0] > costs[1]:
             states, actions = rolled_out(nlp.dynamics, x0, tried[1]), tried[1]
         plan = Plan(actions, float(costs.min()), found.iterations, complete=found.status != "stopped")
-        after = nlp.dynamics.step(states[-1:], actions[-1:])
-        return plan, CollocationState(shift(actions), np.concatenate([states[1:], after]))
+        after = rolled_out(nlp.dynamics, states[-1], np.repeat(actions[-1:], problem.replan_every, axis=0))
+        ahead = np.concatenate([states, after[1:]])[problem.replan_every :]
+        return plan, CollocationState(shift(actions, problem.replan_every), ahead)
 
     def _first_guess(self, problem: Problem, nlp: DirectTranscription, rng: np.random.Generator) -> CollocationState:
         """Small random actions and what they do: in an equilibrium no action at all may well have no gradient."""

@@ -44,7 +44,7 @@ class ILQR:
         complete = report.status in ("converged", "iterations")
         cost, gains = report.costs[-1], solution.gains
         plan = Plan(solution.actions, cost, report.iterations, complete, gains, solution.states)
-        return plan, ILQRState(shift(solution.actions), report)
+        return plan, ILQRState(shift(solution.actions, problem.replan_every), report)
 
     def solve(self, problem: Problem, x0: np.ndarray, guess: np.ndarray, deadline: Deadline | None = None) -> Solution:
         """Optimise the actions `guess` (H, nu) from x0 (nx,).

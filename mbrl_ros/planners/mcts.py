@@ -136,7 +136,10 @@ class MCTS:
             chosen = sequences.hold(most_visited(state.root))
             cost = float(sequences.costs(chosen[None], rng)[0])
         plan = Plan(sequences.controls(chosen[None])[0], cost, done, complete=done == cfg.simulations)
-        return plan, self._shifted(MCTSState(state.root, state.phase, chosen, cost + offset))
+        state = MCTSState(state.root, state.phase, chosen, cost + offset)
+        for _ in range(problem.replan_every):
+            state = self._shifted(state) if len(state.best) else state
+        return plan, state
 
     def _aligned(
         self, state: MCTSState, sequences: ControlSequences, rng: np.random.Generator

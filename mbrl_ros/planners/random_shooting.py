@@ -53,4 +53,4 @@ class RandomShooting:
             batches += 1
             if np.min(costs) < best_cost:
                 best, best_cost = candidates[np.argmin(costs)], float(np.min(costs))
-        return Plan(best, best_cost, batches, complete=batches == cfg.batches), shift(best)
+        return Plan(best, best_cost, batches, complete=batches == cfg.batches), shift(best, problem.replan_every)

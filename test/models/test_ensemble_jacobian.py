@@ -12,6 +12,7 @@ from mbrl_ros.planners.base import DifferentiableDynamics
 # Angles and positions not in the first places, one learned entry that is nobody's derivative, two actions.
 LAYOUT = StateLayout(("v", "p", "w", "theta", "s"), ("f", "g"), ("theta",), {"p": "v", "theta": "w"}, 0.05)
 NY = 3
+from mbrl_ros.models.random_ensemble import random_ensemble
 
 
 @pytest.fixture(scope="module", params=[1, 2, 4], ids=lambda n: f"{n} layers")
@@ -109,3 +110,26 @@ def test_rollout_under_feedback_is_step_by_step(model):
             x = model.step(x[None], u[None])[0]
             np.testing.assert_allclose(states[n, t + 1], x, atol=1e-4)
             x = states[n, t + 1]
+
+
+def test_hessian_is_the_slope_of_the_network_in_float64():
+    """Against torch's second derivatives of the same weights in double precision."""
+    layout = StateLayout(("p", "a", "v", "w"), ("f",), ("a",), {"p": "v", "a": "w"}, 0.05)
+    rng = np.random.default_rng(0)
+    model = random_ensemble(layout, EnsembleConfig(members=3, width=16), rng)
+    weights = {k: torch.tensor(v.astype(float)) for k, v in model.arrays.items()}
+
+    def step(z):
+        features = torch.stack([z[0], torch.sin(z[1]), z[2], z[3], torch.cos(z[1]), z[4]])
+        h = torch.nn.functional.silu(torch.einsum("i,eio->eo", features, weights["w_in"]) + weights["b_in"])
+        h = torch.einsum("ei,eio->eo", h, weights["w_hidden"][:, 0]) + weights["b_hidden"][:, 0]
+        heads = torch.einsum("ei,eio->eo", torch.nn.functional.silu(h), weights["w_out"]) + weights["b_out"]
+        v = z[2:4] + heads[:, :2].mean(0)
+        return torch.cat([z[:2] + 0.5 * 0.05 * (z[2:4] + v), v])
+
+    x, u = rng.standard_normal((4, 4)), rng.standard_normal((4, 1))
+    hessian = model.hessian(x, u)
+    for b in range(4):
+        z = torch.tensor(np.concatenate([x[b], u[b]]))
+        expected = np.array([torch.autograd.functional.hessian(lambda z, k=k: step(z)[k], z).numpy() for k in range(4)])
+        np.testing.assert_allclose(hessian[b], expected, atol=2e-3 * np.abs(expected).max())
