@@ -50,7 +50,7 @@ class ControllerConfig(SharedConfig):
 
     planner: str = option("cem", "planning method")
     model: str = option("probabilistic_ensemble", "kind of dynamics model")
-    horizon: int = option(25, "planning horizon in control periods", low=1, high=1000)
+    horizon: int = option(16, "planning horizon in control periods", low=1, high=1000)
     particles: int = option(5, "sampled futures of each candidate", low=1, high=1000)
     sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle")
     mode: str = option("mpc", "mpc plans again and again, the other modes once a trial", choices=tuple(MODES))
@@ -63,8 +63,8 @@ class LearnerConfig(SharedConfig):
     """The model learner."""
 
     model: str = option("probabilistic_ensemble", "kind of dynamics model")
-    refit_every: int = option(20, "new transitions after which the model is refitted during a trial", low=1, high=10000)
-    error_horizon: int = option(25, "periods over which the multi-step error is measured", low=1, high=1000)
+    refit_every: int = option(10, "new transitions after which the model is refitted during a trial", low=1, high=10000)
+    error_horizon: int = option(16, "periods over which the multi-step error is measured", low=1, high=1000)
 
 
 @dataclass(frozen=True)

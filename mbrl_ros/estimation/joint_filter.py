@@ -49,6 +49,7 @@ class FilterResult:
         covariance: (nj, 2, 2) of position and velocity.
         valid: whether every joint's estimate may be used.
         reason: why it is not valid, or what was unusual (a measurement left out, a joint started afresh); else empty.
+        bridged: whether some joint's estimate is a prediction only, its measurement missing or left out.
     """
 
     position: np.ndarray
@@ -56,6 +57,7 @@ class FilterResult:
     covariance: np.ndarray
     valid: bool
     reason: str
+    bridged: bool = False
 
 
 class JointFilter:
@@ -189,12 +191,12 @@ class JointFilter:
             "not measured": silent & ~lost,
         }
         parts = [f"{what}: joint {np.flatnonzero(where).tolist()}" for what, where in remarks.items() if where.any()]
-        return self._result(not (lost | no_velocity).any(), "; ".join(parts))
+        return self._result(not (lost | no_velocity).any(), "; ".join(parts), bool((rejected | silent).any()))
 
-    def _result(self, valid: bool, reason: str) -> FilterResult:
+    def _result(self, valid: bool, reason: str, bridged: bool = False) -> FilterResult:
         """Copies of the estimate, so that nobody holds what the next message changes."""
         mean, covariance = self._mean, self._covariance
-        return FilterResult(mean[:, 0].copy(), mean[:, 1].copy(), covariance.copy(), valid, reason)
+        return FilterResult(mean[:, 0].copy(), mean[:, 1].copy(), covariance.copy(), valid, reason, bridged)
 
 
 def transpose(matrices: np.ndarray) -> np.ndarray:

@@ -298,3 +298,13 @@ def test_results_do_not_change_afterwards():
 def test_bad_noise_is_refused(noise):
     with pytest.raises(ConfigError, match="noise"):
         JointFilter(FilterConfig(), 1, noise, 0.01)
+
+
+def test_an_estimate_without_its_measurement_says_that_it_is_bridged():
+    filter_ = JointFilter(FilterConfig(), 1, 0.01, 0.01)
+    measured = filter_.update(0.0, np.array([0.0]), np.array([0.0]))
+    silent = filter_.update(0.05, np.array([np.nan]), np.array([np.nan]))
+    absurd = filter_.update(0.1, np.array([1e6]), np.array([0.0]))
+    again = filter_.update(0.15, np.array([0.0]), np.array([0.0]))
+    assert [r.bridged for r in (measured, silent, absurd, again)] == [False, True, True, False]
+    assert all(r.valid for r in (measured, silent, absurd, again))
