@@ -25,7 +25,7 @@ from mbrl_ros.params_file import OPTIONS, resolve, write_run_parameters
 from mbrl_ros.planners import PLANNERS
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
 from mbrl_ros.robots.description import robot_names
-from mbrl_ros.session import finish_summary, make_report, say_ending
+from mbrl_ros.session import finish_summary, look_at_rate, make_report, say_ending
 
 UNSET = "unset"  # leaves the params file, or else the default, in force
 INTERRUPTED = 130  # exit code, as of a shell
@@ -64,6 +64,12 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "output", default_value="", description="run folder; empty: runs/<robot>_<planner>_seed<seed>_<time>"
     ),
+    DeclareLaunchArgument(
+        "fit_rate",
+        default_value="false",
+        choices=BOOLEANS,
+        description="reduce a planner that is too slow here until it holds the rate",
+    ),
     DeclareLaunchArgument("log_level", default_value="info", choices=LEVELS, description="level of the ROS loggers"),
 )
 
@@ -75,6 +81,7 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if value["use_sim_time"] != UNSET:
         for values in parameters.values():
             values["use_sim_time"] = value["use_sim_time"] == "true"
+    look_at_rate(parameters, value["fit_rate"] == "true")
     command_line = shlex.join(["ros2", *sys.argv[1:]])
     run = Run(write_run_parameters(parameters, path(value["output"]), value["namespace"], command_line))
     nodes = {spec.name: node(spec.name, run.folder / PARAMETERS, value) for spec in GRAPH}

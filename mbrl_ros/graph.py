@@ -53,6 +53,10 @@ class ControllerConfig(SharedConfig):
     horizon: int = option(16, "planning horizon in control periods", low=1, high=1000)
     particles: int = option(5, "sampled futures of each candidate", low=1, high=1000)
     sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle")
+    state_limits: str = option(
+        "off", "how planners are kept within the robot's position limits", choices=("off", "penalty", "barrier")
+    )
+    limit_share: float = option(0.9, "share of the position limits that may be used", low=0.01, high=1.0)
     mode: str = option("mpc", "mpc plans again and again, the other modes once a trial", choices=tuple(MODES))
     replan_every: int = option(1, "mpc: control periods from one plan to the next", low=1, high=1000)
     budget: float = option(0.6, "planning time as a share of the control period", low=0.01, high=1.0)

@@ -8,14 +8,13 @@ from typing import Any
 
 import yaml
 
+from mbrl_ros.control.problem import make_problem
 from mbrl_ros.control.rate_check import RateCheck, check_rate
 from mbrl_ros.errors import ConfigError, UnknownNameError
 from mbrl_ros.graph import GRAPH, NODES, ROS_PARAMETERS, NodeSpec, configure, node_parameters
 from mbrl_ros.planners import planner_class
-from mbrl_ros.planners.base import Problem
 from mbrl_ros.reporting.run_folder import PARAMETERS, create_run_folder, trial_indices
 from mbrl_ros.robots.description import load_robot
-from mbrl_ros.tasks import TASKS
 
 EVERY_NODE = "/**"
 RESUME_OFFSET = 1000.0  # s of simulated time set aside for each trial that the run folder holds
@@ -161,8 +160,7 @@ def check_planning_rate(parameters: Mapping[str, Mapping[str, Any]]) -> RateChec
     if config.lockstep:
         return None
     robot = load_robot(config.robot)
-    task = TASKS[robot.task](groups["task"])
-    problem = Problem(None, task, -robot.u_max, robot.u_max, config.horizon, config.particles, config.sample_noise)  # type: ignore[arg-type]
+    problem = make_problem(config, groups, robot)
     _, sizes = configure(
         NODES["model_learner"], {k: v for k, v in parameters["model_learner"].items() if k not in ROS_PARAMETERS}
     )

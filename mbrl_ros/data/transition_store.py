@@ -69,7 +69,7 @@ class TransitionStore:
             self._db.close()
             raise
 
-    def append(  # noqa: PLR0917  (a row has these columns)
+    def append(
         self,
         stamp_ns: int,
         trial: int,

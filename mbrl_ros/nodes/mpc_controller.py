@@ -10,6 +10,7 @@ from std_msgs.msg import Float64, String, UInt8MultiArray, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
 from mbrl_ros.control.controller import Controller, Tick
+from mbrl_ros.control.problem import make_problem
 from mbrl_ros.errors import ModelRejectedError
 from mbrl_ros.models.serialization import from_bytes
 from mbrl_ros.nodes.conversions import (
@@ -22,10 +23,7 @@ from mbrl_ros.nodes.conversions import (
 )
 from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, PipelineNode, run
 from mbrl_ros.planners import planner_class
-from mbrl_ros.planners.base import Problem
-from mbrl_ros.planners.risk import make_risk
 from mbrl_ros.policies.smooth_random import SmoothRandom
-from mbrl_ros.tasks import TASKS
 
 LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
 
@@ -38,18 +36,7 @@ class MpcController(PipelineNode):
         cfg, robot = self.config, self.robot
         self.dt_ns = round(1e9 * robot.dt)
         self.delay_ticks = 0 if cfg.lockstep else 1
-        task = TASKS[robot.task](self.groups["task"])
-        problem = Problem(
-            None,  # type: ignore[arg-type]  # the first model brings the dynamics
-            task,
-            -robot.u_max,
-            robot.u_max,
-            cfg.horizon,
-            cfg.particles,
-            cfg.sample_noise,
-            make_risk(self.groups["risk"]),
-            cfg.replan_every,
-        )
+        problem = make_problem(cfg, self.groups, robot)
         budget = float("inf") if cfg.lockstep else cfg.budget * robot.dt
         planner = planner_class(cfg.planner)(self.groups[cfg.planner])
         self.controller = Controller(planner, problem, self.delay_ticks, budget, cfg.mode)

@@ -38,7 +38,8 @@ class StateEstimator(PipelineNode):
         self.published += 1
         self.doing("estimating")
         x = np.concatenate([result.position, result.velocity])
-        self.observations.publish(to_joint_state(stamp_ns, self.robot.joints, x, result.reason if result.bridged else ""))
+        remark = result.reason if result.bridged else ""
+        self.observations.publish(to_joint_state(stamp_ns, self.robot.joints, x, remark))
 
     def status(self) -> tuple[bytes, dict[str, object]]:
         """See PipelineNode."""

@@ -75,6 +75,9 @@ class Problem:
         particles: P, sampled futures of each candidate.
         sample_noise: whether particles draw the model's aleatoric noise.
         risk: costs (P, N) -> (N,), how particles are summed up.
+        x_min: lower state limits (nx,), -inf for none, kept by planners whose unknowns are states (collocation); the
+            others are kept within limits by the task's cost, see `constraints.ConstrainedTask`.
+        x_max: upper state limits (nx,).
         replan_every: control periods until the next plan; what a planner remembers is shifted by as many.
     """
 
@@ -87,6 +90,8 @@ class Problem:
     sample_noise: bool = False
     risk: Risk = risk_neutral
     replan_every: int = 1
+    x_min: np.ndarray | None = None
+    x_max: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from mbrl_ros.planners.cost_expansion import convex, expand_running, expand_term
 from mbrl_ros.planners.interior_point import minimise
 from mbrl_ros.planners.rollout import evaluate
 
+OUTSIDE = 0.01  # share of the width of the limits that a state outside them may go further before it returns
+
 
 @dataclass(frozen=True)
 class CollocationConfig:
@@ -62,11 +64,9 @@ class DirectTranscription:
             raise ConfigError(f"{type(problem.dynamics).__name__} has no step and linearize, which collocation needs")
         self.dynamics, self.task, self.horizon = problem.dynamics, problem.task, problem.horizon
         self.nx, self.nu = problem.dynamics.nx, problem.dynamics.nu
-        free = np.full(self.nx, np.inf)
-        self.low, self.high = (
-            np.concatenate([np.tile([*-s * free, *limit], self.horizon), -s * free])
-            for s, limit in ((1.0, problem.u_min), (-1.0, problem.u_max))
-        )
+        x_low, x_high = state_limits(problem, x0)
+        self.low = np.concatenate([np.tile([*x_low, *problem.u_min], self.horizon), x_low])
+        self.high = np.concatenate([np.tile([*x_high, *problem.u_max], self.horizon), x_high])
         self.low[: self.nx] = self.high[: self.nx] = x0
         size = self.horizon * self.nx
         column = np.arange(self.horizon + 1)[1:, None] * (self.nx + self.nu) + np.arange(self.nx)
@@ -173,6 +173,15 @@ class Collocation:
         noise = rng.standard_normal((problem.horizon, nlp.nu))
         actions = np.clip(middle + self.config.initial_std * half * noise, problem.u_min, problem.u_max)
         return CollocationState(actions, rolled_out(nlp.dynamics, nlp.low[: nlp.nx], actions))
+
+
+def state_limits(problem: Problem, x0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """State limits (nx,) of the problem, widened to hold x0: from outside, the way back must be feasible."""
+    free = np.full(problem.dynamics.nx, np.inf)
+    low = -free if problem.x_min is None else np.asarray(problem.x_min, float)
+    high = free if problem.x_max is None else np.asarray(problem.x_max, float)
+    room = OUTSIDE * np.where(np.isfinite(high - low), high - low, 0.0)
+    return np.where(x0 < low, x0 - room, low), np.where(x0 > high, x0 + room, high)
 
 
 def rolled_out(dynamics: DifferentiableDynamics, x0: np.ndarray, actions: np.ndarray) -> np.ndarray:

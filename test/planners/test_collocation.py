@@ -232,3 +232,38 @@ def test_mistakes_are_named():
         run(pendulum_problem(dynamics=Opaque()), X0)
     with pytest.raises(ConfigError, match="complex"):
         run(pendulum_problem(task=NotComplex()), X0)
+
+
+class Cart(Smooth):
+    """Double integrator, x = (p, v), 0.1 s."""
+
+    def step(self, x, u):
+        return np.stack([x[..., 0] + 0.1 * x[..., 1] + 0.005 * u[..., 0], x[..., 1] + 0.1 * u[..., 0]], axis=-1)
+
+
+def positions(x0, **limits):
+    """Positions of the plan for a cart that starts with 1 m/s and is charged for its controls only."""
+
+    class Lazy(Squares):
+        def running_cost(self, x, u):
+            return 1e-3 * (x**2).sum(-1) + (u**2).sum(-1)
+
+    problem = Problem(Cart(), Lazy(), -np.full(1, 20.0), np.full(1, 20.0), horizon=15, **limits)
+    planner = Collocation(CollocationConfig(iterations=200, tolerance=1e-8))
+    actions = planner.plan(problem, np.array(x0), None, np.random.default_rng(0), Deadline())[0].actions
+    return problem.dynamics.rollout(np.array(x0), actions[None], None, 1)[0, 0, :, 0]
+
+
+LIMIT = {"x_min": np.array([-0.3, -np.inf]), "x_max": np.array([0.3, np.inf])}
+
+
+def test_state_limits_are_constraints():
+    assert positions([0.0, 1.0]).max() > 0.5, "it would break the limit if it could"
+    assert positions([0.0, 1.0], **LIMIT).max() <= 0.3 + 1e-6
+    assert positions([0.0, -1.0], **LIMIT).min() >= -0.3 - 1e-6
+
+
+def test_a_state_outside_its_limits_still_has_a_plan():
+    path = positions([0.32, 0.0], **LIMIT)
+    assert np.isfinite(path).all()
+    assert path.max() <= 0.32 + 0.01 * 0.6 + 1e-6
