@@ -32,6 +32,7 @@ CARTPOLE = {
     "kind": "ilqr_cartpole",
     "horizon": 100,
     "dt": 0.02,
+    "integrator": "rk4",
     "x0": [0.0, np.pi, 0.0, 0.0],
     "running_weights": [0.1, 1.0, 0.01, 0.01],
     "terminal_weights": [100.0, 100.0, 10.0, 10.0],
@@ -99,12 +100,8 @@ def all_cases() -> dict[str, Case]:
     """Every case by name."""
     sampling = ("cem", "icem", "mppi")
     five, native = Goal("ratio_to_best_peer", 5.0, True), Goal("ratio_to_best_peer", 1.0 / 1.5, True)
-    cartpole_peers = (
-        ("crocoddyl", "crocoddyl DDP"),
-        ("crocoddyl", "crocoddyl FDDP"),
-        ("torch", "mpc.pytorch"),
-        ("", "anassinator/ilqr"),
-    )
+    crocoddyl = ("crocoddyl", "crocoddyl DDP"), ("crocoddyl", "crocoddyl FDDP")
+    others = ("torch", "mpc.pytorch"), ("", "anassinator/ilqr")
     ilqr = ("ilqr", "ilqr, cost derivatives given")
     twenty = Goal("ratio_to_best_peer", 20.0, True)
     through_ensemble = SMALL | {"kind": "ilqr_ensemble", "horizon": 50, "iterations": 3}
@@ -112,7 +109,8 @@ def all_cases() -> dict[str, Case]:
         "B": Case(CASE_B, sampling, SAMPLING_PEERS, five, 5, 30.0),
         "R": Case(CASE_B | {"horizon": 15, "rounds": 2}, sampling, SAMPLING_PEERS, five, 5, 20.0),
         "A": Case(CASE_A, sampling, SAMPLING_PEERS, Goal("ratio_to_floor", 1.5), 1, 60.0),
-        "ilqr_cartpole": Case(CARTPOLE, ilqr, cartpole_peers, twenty, 2, 20.0),
+        "ilqr_cartpole": Case(CARTPOLE, ilqr, crocoddyl, twenty, 2, 20.0),
+        "ilqr_cartpole_euler": Case(CARTPOLE | {"integrator": "euler"}, ilqr, (*crocoddyl, *others), twenty, 2, 20.0),
         "lqr_backward": Case(
             linear_quadratic(), ("riccati_kernel", "lqr"), (("crocoddyl", "crocoddyl"),), native, 50, 15.0
         ),

@@ -11,10 +11,11 @@ import pytest
 from mbrl_ros import cli
 from mbrl_ros.benchmarks import planners as bench
 from mbrl_ros.benchmarks.peers import environment
-from mbrl_ros.benchmarks.peers.cartpole_model import EulerCartpole
+from mbrl_ros.benchmarks.peers.cartpole_model import INTEGRATORS
 from mbrl_ros.benchmarks.planners_plot import bars, plot
 from mbrl_ros.benchmarks.timing import Contestant, Worker, WorkerError, alternate, paired_ratios
 from mbrl_ros.errors import MissingDependencyError, UnknownNameError
+from mbrl_ros.models.analytic import AnalyticDynamics
 from mbrl_ros.robots.cartpole_equations import derivative
 
 SMALL = {
@@ -164,8 +165,8 @@ def test_peers_that_cannot_be_had_are_skipped_with_their_reason(tmp_path, monkey
     )
     monkeypatch.setattr(environment, "ensure", refuse)
     monkeypatch.setattr(bench, "PEERS", tmp_path)
-    case = small(bench.all_cases()["ilqr_cartpole"])
-    row = bench.measure({"ilqr_cartpole": case}, 2, with_peers=True)[0]
+    case = small(bench.all_cases()["ilqr_cartpole_euler"])
+    row = bench.measure({"ilqr_cartpole_euler": case}, 2, with_peers=True)[0]
     assert row["skipped"]["mpc.pytorch"] == "ERROR: no index"
     assert "not on PyPI" in row["skipped"]["anassinator/ilqr"]
     assert row["peer_ms"] == 5.0 and row["peer"] == "crocoddyl DDP, 1 thr"
@@ -204,17 +205,18 @@ def test_the_reason_is_the_last_error_of_the_command():
         environment.run([sys.executable, "-c", code])
 
 
-def test_the_peers_cart_pole_is_ours_and_its_jacobian_right():
-    model = EulerCartpole(**bench.CARTPOLE["constants"], dt=0.02)
+@pytest.mark.parametrize("integrator", INTEGRATORS)
+def test_the_peers_cart_pole_is_ours_and_its_jacobian_right(integrator):
+    """Ours differentiates by the complex step, the peers' by hand: both to rounding."""
+    model = INTEGRATORS[integrator](**bench.CARTPOLE["constants"], dt=0.02)
+    dynamics = AnalyticDynamics(derivative, 4, 1, 0.02, integrator)
     rng = np.random.default_rng(0)
-    for x, u in zip(rng.normal(size=(20, 4)) * [1, 3, 2, 5], rng.normal(size=20) * 10, strict=True):
-        np.testing.assert_allclose(model.step(x, u), x + 0.02 * np.array(derivative(x, [u])), rtol=1e-12, atol=1e-12)
-        z, h = np.append(x, u), 1e-6
-        columns = [
-            np.subtract(model.step((z + d)[:4], (z + d)[4]), model.step((z - d)[:4], (z - d)[4])) / (2 * h)
-            for d in h * np.eye(5)
-        ]
-        np.testing.assert_allclose(model.jacobian(x, u), np.array(columns).T, atol=1e-6)
+    x, u = rng.normal(size=(20, 4)) * [1, 3, 2, 5], rng.normal(size=(20, 1)) * 10
+    np.testing.assert_allclose(
+        [model.step(*row) for row in zip(x, u[:, 0], strict=True)], dynamics.step(x, u), rtol=1e-12
+    )
+    jacobians = [model.jacobian(*row) for row in zip(x, u[:, 0], strict=True)]
+    np.testing.assert_allclose(jacobians, np.concatenate(dynamics.linearize(x, u), axis=2), rtol=1e-11, atol=1e-13)
 
 
 def test_command_prints_a_table_and_writes_json_and_plot(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""A cart-pole as a careful user of a peer writes it: plain Python, Jacobians derived by hand (explicit Euler).
+"""A cart-pole as a careful user of a peer writes it: plain Python, Jacobians derived by hand.
 
 The equations are those of `robots/cartpole_equations.py`; its constants arrive with the request.
 """
@@ -6,9 +6,11 @@ The equations are those of `robots/cartpole_equations.py`; its constants arrive 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
-class EulerCartpole:
+class Cartpole:
     """State ``(p, theta, v, omega)``, control the force in N; dt in s, the other fields in SI units."""
 
     cart_mass: float
@@ -38,18 +40,54 @@ class EulerCartpole:
         db = (b_theta * inverse, *(-coupling * inverse * p for p in push_rest))
         return a, b, da, db
 
+    def slope(self, x, force):
+        """Time derivative, a tuple of four."""
+        a, b, _, _ = self.accelerations(x, force)
+        return x[2], x[3], a, b
+
+    def slope_jacobian(self, x, force):
+        """Derivatives of `slope` by (x, force): (4, 5)."""
+        _, _, da, db = self.accelerations(x, force)
+        return np.array(((0.0, 0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0, 0.0), (0.0, *da), (0.0, *db)))
+
+
+class Euler(Cartpole):
+    """Explicit Euler."""
+
     def step(self, x, force):
         """Next state, a tuple of four."""
-        a, b, _, _ = self.accelerations(x, force)
-        return x[0] + self.dt * x[2], x[1] + self.dt * x[3], x[2] + self.dt * a, x[3] + self.dt * b
+        return tuple(p + self.dt * d for p, d in zip(x, self.slope(x, force), strict=True))
 
     def jacobian(self, x, force):
-        """Rows of [A B] (4, 5) of `step`."""
-        dt = self.dt
-        _, _, da, db = self.accelerations(x, force)
-        return (
-            (1.0, 0.0, dt, 0.0, 0.0),
-            (0.0, 1.0, 0.0, dt, 0.0),
-            (0.0, dt * da[0], 1.0 + dt * da[1], dt * da[2], dt * da[3]),
-            (0.0, dt * db[0], dt * db[1], 1.0 + dt * db[2], dt * db[3]),
-        )
+        """[A B] (4, 5) of `step`."""
+        return np.eye(4, 5) + self.dt * self.slope_jacobian(x, force)
+
+
+class RK4(Cartpole):
+    """The classical fourth-order method."""
+
+    def points(self, x, force):
+        """Where the slopes are taken, and the slopes: four of each."""
+        points, slopes = [x], [self.slope(x, force)]
+        for h in (0.5 * self.dt, 0.5 * self.dt, self.dt):
+            points.append([p + h * d for p, d in zip(x, slopes[-1], strict=True)])
+            slopes.append(self.slope(points[-1], force))
+        return points, slopes
+
+    def step(self, x, force):
+        """Next state, a list of four."""
+        sums = zip(x, *self.points(x, force)[1], strict=True)
+        return [p + self.dt / 6.0 * (a + 2.0 * (b + c) + d) for p, a, b, c, d in sums]
+
+    def jacobian(self, x, force):
+        """[A B] (4, 5) of `step`."""
+        dt, total, D = self.dt, np.zeros((4, 5)), np.zeros((4, 5))
+        steps, weights = (0.0, 0.5 * dt, 0.5 * dt, dt), (1.0, 2.0, 2.0, 1.0)
+        for point, h, weight in zip(self.points(x, force)[0], steps, weights, strict=True):
+            J = self.slope_jacobian(point, force)
+            D = J + h * (J[:, :4] @ D)
+            total += weight * D
+        return np.eye(4, 5) + dt / 6.0 * total
+
+
+INTEGRATORS = {"euler": Euler, "rk4": RK4}

@@ -4,14 +4,14 @@ from typing import Any
 
 import crocoddyl
 import numpy as np
-from cartpole_model import EulerCartpole
+from cartpole_model import INTEGRATORS, Cartpole
 from serve import Build, Run, serve
 
 
 class QuadraticCartpole(crocoddyl.ActionModelAbstract):
     """Cost ``0.5 (weights . x^2 + control_weight u^2)``; dynamics and derivatives in Python."""
 
-    def __init__(self, model: EulerCartpole, weights: list[float], control_weight: float) -> None:
+    def __init__(self, model: Cartpole, weights: list[float], control_weight: float) -> None:
         crocoddyl.ActionModelAbstract.__init__(self, crocoddyl.StateVector(4), 1, 5)
         self.model, self.weights, self.control_weight = model, np.array(weights), control_weight
 
@@ -30,7 +30,7 @@ class QuadraticCartpole(crocoddyl.ActionModelAbstract):
         if u is None:
             return
         data.Lu = np.array([self.control_weight * u[0]])
-        F = np.array(self.model.jacobian(x, u[0]))
+        F = self.model.jacobian(x, u[0])
         data.Fx, data.Fu = F[:, :4], F[:, 4]
 
     def createData(self) -> Any:  # noqa: N802
@@ -42,7 +42,7 @@ class QuadraticCartpole(crocoddyl.ActionModelAbstract):
 
 def cartpole(request: dict[str, Any], solver_class: Any) -> tuple[Run, dict[str, Any]]:
     """A cold solve, from no action at all, stopped by the same expected decrease as ours."""
-    model = EulerCartpole(**request["constants"], dt=request["dt"])
+    model = INTEGRATORS[request["integrator"]](**request["constants"], dt=request["dt"])
     running = QuadraticCartpole(model, request["running_weights"], request["control_weight"])
     terminal = QuadraticCartpole(model, request["terminal_weights"], request["control_weight"])
     x0, horizon = np.array(request["x0"]), request["horizon"]

@@ -61,7 +61,10 @@ def sampling(r: dict[str, Any]) -> Result:
     limits = -np.ones(nu), np.ones(nu)
     problem = Problem(ensemble(r), task, *limits, r["horizon"], r["particles"], sample_noise=True)
     sizes = {"samples": r["samples"], "rounds": r["rounds"]}
-    icem = CEMConfig(**sizes, elites=r["elites"], decay=1.0, smoothing=0.1)
+    kept = round(0.3 * r["elites"])  # part of the population, as in pytorch-icem
+    icem = CEMConfig(
+        samples=r["samples"] - kept, rounds=r["rounds"], elites=r["elites"], decay=1.0, smoothing=0.1, add_mean=False,
+    )  # fmt: skip
     plain = CEMConfig(
         **sizes, elites=r["elites"], decay=1.0, smoothing=0.1, noise_exponent=0.0, keep_elites=0.0,
         shift_elites=False, add_mean=False, best_first=False,
@@ -86,7 +89,7 @@ def ilqr_cartpole(r: dict[str, Any]) -> Result:
         add_expansions(task, weights[0], control, weights[1])
     free = np.full(1, 1e6)
     start = time.perf_counter()
-    dynamics = AnalyticDynamics(derivative, 4, 1, r["dt"], "euler")
+    dynamics = AnalyticDynamics(derivative, 4, 1, r["dt"], r["integrator"])
     problem = Problem(dynamics, task, -free, free, r["horizon"])
     planner = ILQR(ILQRConfig(iterations=500, tolerance=r["tolerance"]))
     x0, guess = np.array(r["x0"]), np.zeros((r["horizon"], 1))
