@@ -106,8 +106,8 @@ def all_cases() -> dict[str, Case]:
     twenty = Goal("ratio_to_best_peer", 20.0, True)
     through_ensemble = SMALL | {"kind": "ilqr_ensemble", "horizon": 50, "iterations": 3}
     return {
-        "B": Case(CASE_B, sampling, SAMPLING_PEERS, five, 5, 30.0),
-        "R": Case(CASE_B | {"horizon": 15, "rounds": 2}, sampling, SAMPLING_PEERS, five, 5, 20.0),
+        "B": Case(CASE_B, sampling, SAMPLING_PEERS, five, 5, 45.0),
+        "R": Case(CASE_B | {"horizon": 15, "rounds": 2}, sampling, SAMPLING_PEERS, five, 5, 30.0),
         "A": Case(CASE_A, sampling, SAMPLING_PEERS, Goal("ratio_to_floor", 1.5), 1, 60.0),
         "ilqr_cartpole": Case(CARTPOLE, ilqr, crocoddyl, twenty, 2, 20.0),
         "ilqr_cartpole_euler": Case(CARTPOLE | {"integrator": "euler"}, ilqr, (*crocoddyl, *others), twenty, 2, 20.0),

@@ -65,7 +65,11 @@ def ensure(group: Group) -> Path:
     python, ready = path / "bin" / "python", path / ".ready"
     if ready.exists():
         return python
-    print(f"installing {', '.join(group.requirements + group.without_dependencies)} into {path}", flush=True)
+    print(
+        f"installing {', '.join(group.requirements + group.without_dependencies)} into {path}",
+        file=sys.stderr,
+        flush=True,
+    )
     shutil.rmtree(path, ignore_errors=True)
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([sys.executable, "-m", "venv", str(path)])
