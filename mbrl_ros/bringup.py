@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+from mbrl_ros.errors import MissingDependencyError
 from mbrl_ros.graph import GRAPH
 
 STOP_TIMEOUT = 3.0  # s between asking a process to end and killing it
@@ -24,6 +26,13 @@ ENVIRONMENT = {  # one thread each: the products are small, and the cores are sh
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
+}
+PACKAGES = {  # package -> what installs it
+    "rclpy": "source a ROS 2 Jazzy installation, or pip install -r requirements-ros.txt",
+    "torch": "pip install torch==2.13.0",
+    "pybullet": "pip install pybullet",
+    "numba": "pip install numba",
+    "safetensors": "pip install safetensors",
 }
 LOCAL_ONLY = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
@@ -85,6 +94,17 @@ class Graph:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def require_packages() -> None:
+    """Look for the packages that the nodes need, before any of them starts.
+
+    Raises:
+        MissingDependencyError: names every missing package and what installs it.
+    """
+    missing = [f"{name} is not installed: {how}" for name, how in PACKAGES.items() if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError("\n".join(missing))
 
 
 def node_arguments(params_file: Path, namespace: str, log_level: str) -> list[str]:

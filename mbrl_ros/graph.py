@@ -54,7 +54,7 @@ class ControllerConfig(SharedConfig):
     particles: int = option(5, "sampled futures of each candidate", low=1, high=1000)
     sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle")
     state_limits: str = option(
-        "off", "how planners are kept within the robot's position limits", choices=("off", "penalty", "barrier")
+        "none", "how planners are kept within the robot's position limits", choices=("none", "penalty", "barrier")
     )
     limit_share: float = option(0.9, "share of the position limits that may be used", low=0.01, high=1.0)
     mode: str = option("mpc", "mpc plans again and again, the other modes once a trial", choices=tuple(MODES))

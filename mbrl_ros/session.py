@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mbrl_ros.bringup import LOCAL_ONLY, Ending, Graph, watch
-from mbrl_ros.errors import ConfigError, MbrlError, MissingDependencyError
+from mbrl_ros.bringup import LOCAL_ONLY, Ending, Graph, require_packages, watch
+from mbrl_ros.errors import ConfigError, MbrlError
 from mbrl_ros.params_file import OPTIONS, check_planning_rate, resolve, write_run_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
 from mbrl_ros.reporting.summary import RunSummary, read_summary, write_summary
@@ -30,6 +30,7 @@ def run_simulation(arguments: argparse.Namespace, command_line: str) -> int:
     """
     given = {name: getattr(arguments, name) for name in OPTIONS}
     parameters = resolve(given, arguments.params_file)
+    require_packages()
     look_at_rate(parameters, arguments.fit_rate)
     folder = write_run_parameters(parameters, arguments.output, arguments.namespace, command_line)
     view = RunView(title(parameters, folder), deadline_ms(parameters))
@@ -87,12 +88,8 @@ def supervise(folder: Path, arguments: argparse.Namespace, view: RunView, interr
     """Start the graph and show it until it has ended."""
     for name, value in LOCAL_ONLY.items():
         os.environ.setdefault(name, value)
-    try:
-        from mbrl_ros.nodes.monitor import MonitorSession
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{error.name} is not installed: source a ROS 2 Jazzy installation, or run 'make' for the ROS wheels"
-        ) from None
+    from mbrl_ros.nodes.monitor import MonitorSession
+
     graph = Graph(folder / PARAMETERS, folder / "logs", arguments.namespace, arguments.log_level)
     session = MonitorSession(arguments.namespace, view)
     try:

@@ -31,7 +31,7 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
         risk=make_risk(groups["risk"]),
         replan_every=config.replan_every,
     )
-    if config.state_limits == "off":
+    if config.state_limits == "none":
         return problem
     free = np.full(len(robot.joints), np.inf)  # velocities
     x_max = np.concatenate([config.limit_share * np.array(robot.position_limit), free])

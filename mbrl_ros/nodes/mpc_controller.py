@@ -2,6 +2,8 @@
 
 import sys
 import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -60,6 +62,12 @@ class MpcController(PipelineNode):
         self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
         self.listen_to(JointState, "observation", self.on_observation)
         self.doing("waiting for a trial")
+
+    def reconfigure(self, config: Any, groups: dict[str, Any]) -> None:
+        """See PipelineNode; the next plan is for the new problem."""
+        super().reconfigure(config, groups)
+        dynamics = self.controller.problem.dynamics
+        self.controller.problem = replace(make_problem(config, groups, self.robot), dynamics=dynamics)
 
     def on_model(self, message: UInt8MultiArray) -> None:
         """Check a model now, use it between two ticks; a damaged one is refused and the last one stays."""

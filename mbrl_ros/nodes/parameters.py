@@ -1,11 +1,13 @@
 """ROS parameters declared from the configuration dataclasses."""
 
 import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from mbrl_ros.config import allowed
 from mbrl_ros.errors import ConfigError
@@ -46,7 +48,43 @@ def declare(node: Node, cls: type, prefix: str = "") -> dict[str, Any]:
             values[name] = node.declare_parameter(name, default, descriptor(field)).value
         except InvalidParameterValueException as error:
             raise ConfigError(f"{node.get_name()}: {name}: {error}; expected {allowed(field)}") from None
-    return {name: list(v) if hasattr(v, "tolist") else v for name, v in values.items()}
+    return {name: plain(value) for name, value in values.items()}
+
+
+def follow_changes(
+    node: Node, spec: NodeSpec, groups: Mapping[str, Any], apply: Callable[[Any, dict[str, Any]], None]
+) -> None:
+    """Check every change of the node's parameters as a whole and hand the new configuration to `apply`.
+
+    A change that is not allowed is refused with the reason, and nothing changes. Callbacks of a node are served one
+    after the other, so `apply` runs between two ticks.
+    """
+    names = set(declared(spec, groups))
+
+    def on_set(changes: list[Parameter]) -> SetParametersResult:
+        changed = {p.name: plain(p.value) for p in changes if p.name in names}
+        present = {name: plain(node.get_parameter(name).value) for name in names}
+        try:
+            config, groups = configure(spec, present | changed, spec.name)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if changed:
+            apply(config, groups)
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(on_set)
+
+
+def declared(spec: NodeSpec, groups: Mapping[str, Any]) -> Iterator[str]:
+    """Names of a node's own parameters and of its groups'."""
+    yield from (field.name for field in dataclasses.fields(spec.config))
+    for prefix, group in groups.items():
+        yield from (f"{prefix}.{field.name}" for field in dataclasses.fields(group))
+
+
+def plain(value: Any) -> Any:
+    """A parameter's value; arrays as lists."""
+    return list(value) if hasattr(value, "tolist") else value
 
 
 def load_configuration(node: Node, spec: NodeSpec) -> tuple[Any, dict[str, Any]]:

@@ -18,7 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import NODES
 from mbrl_ros.nodes.conversions import to_status
-from mbrl_ros.nodes.parameters import load_configuration
+from mbrl_ros.nodes.parameters import follow_changes, load_configuration
 from mbrl_ros.robots.description import load_robot
 
 DEPTH = 50
@@ -43,6 +43,7 @@ class PipelineNode(Node):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.config, self.groups = load_configuration(self, NODES[name])
+        follow_changes(self, NODES[name], self.groups, self.reconfigure)
         self.robot = load_robot(self.config.robot)
         self.exit_code: int | None = None
         self._doing = "starting"
@@ -124,6 +125,10 @@ class PipelineNode(Node):
         self.publish_diagnostics()
         if not self.unconnected():
             self._fast_diagnostics.cancel()
+
+    def reconfigure(self, config: Any, groups: dict[str, Any]) -> None:
+        """Take up changed parameters, which have been checked; nodes that have built on them extend it."""
+        self.config, self.groups = config, groups
 
     def on_shutdown(self) -> None:
         """Last chance to leave things in order; nodes override it."""

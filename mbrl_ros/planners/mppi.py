@@ -110,9 +110,9 @@ class MPPI:
             mean = self._round(problem, x0, MPPIState(mean, state.last), sigma * cfg.sigma_decay**rounds, rng)
             rounds += 1
         cost = float(evaluate(problem, x0, mean[None], rng)[0])
-        return Plan(mean, cost, rounds, complete=rounds == cfg.rounds), MPPIState(
-            shift(mean, problem.replan_every), mean[0]
-        )
+        last = mean[min(problem.replan_every, problem.horizon) - 1]  # what will have been sent by the next plan
+        next_state = MPPIState(shift(mean, problem.replan_every), last)
+        return Plan(mean, cost, rounds, complete=rounds == cfg.rounds), next_state
 
     def _round(
         self, problem: Problem, x0: np.ndarray, state: MPPIState, sigma: np.ndarray, rng: np.random.Generator

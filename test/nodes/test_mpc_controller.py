@@ -1,0 +1,49 @@
+"""The controller node and the models it is sent."""
+
+import os
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from std_msgs.msg import UInt8MultiArray
+
+from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig
+from mbrl_ros.models.random_ensemble import random_ensemble
+from mbrl_ros.models.serialization import to_bytes
+from mbrl_ros.nodes.mpc_controller import MpcController
+from mbrl_ros.robots.description import load_robot
+
+LAYOUT = load_robot("cartpole").layout
+
+
+@pytest.fixture(scope="module")
+def controller():
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    rclpy.init(args=["--ros-args", "-p", "lockstep:=true"], domain_id=1 + (os.getpid() + 65) % 100)
+    node = MpcController()
+    yield node
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def model_bytes(version, robot="cartpole"):
+    model = random_ensemble(LAYOUT, EnsembleConfig(members=2, width=4), np.random.default_rng(version))
+    return to_bytes(model, version, 10, robot)
+
+
+def send(node, data):
+    node.on_model(UInt8MultiArray(data=data))
+    return node.version, node.rejected, node.controller.problem.dynamics
+
+
+def test_a_good_model_is_taken_and_a_bad_one_refused_while_the_good_one_stays(controller):
+    version, rejected, model = send(controller, model_bytes(3))
+    assert (version, rejected) == (3, 0)
+    damaged = bytearray(model_bytes(4))
+    damaged[len(damaged) // 2] ^= 1
+    for count, data in enumerate((bytes(damaged), b"", b"not a model", model_bytes(5)[:-7], model_bytes(6, "arm")), 1):
+        assert send(controller, data) == (3, count, model)
+    assert controller.status()[0] == b"\x02", "an error in the diagnostics"
+    assert send(controller, model_bytes(7))[0] == 7
