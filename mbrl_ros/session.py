@@ -31,6 +31,7 @@ def run_simulation(arguments: argparse.Namespace, command_line: str) -> int:
     given = {name: getattr(arguments, name) for name in OPTIONS}
     parameters = resolve(given, arguments.params_file)
     require_packages()
+    require_display(parameters)
     look_at_rate(parameters, arguments.fit_rate)
     folder = write_run_parameters(parameters, arguments.output, arguments.namespace, command_line)
     view = RunView(title(parameters, folder), deadline_ms(parameters))
@@ -40,6 +41,12 @@ def run_simulation(arguments: argparse.Namespace, command_line: str) -> int:
         if not arguments.no_report:
             make_report(folder)
     return say_ending(folder, ending)
+
+
+def require_display(parameters: Mapping[str, Mapping[str, Any]]) -> None:
+    """The simulator's window needs a display: say so before anything starts."""
+    if parameters["pybullet_sim"]["gui"] and not os.environ.get("DISPLAY"):
+        raise ConfigError("gui: needs a display, and DISPLAY is not set; leave out --gui")
 
 
 def look_at_rate(parameters: dict[str, dict[str, Any]], take_offer: bool) -> None:

@@ -172,6 +172,7 @@ def test_a_dead_node_stops_the_rest_and_is_named(tmp_path, victim):
         (["--model", "gpp"], "unknown model 'gpp'; choose one of: probabilistic_ensemble"),
         (["--seed", "-1"], "seed: -1 is not allowed; expected int in [0, 2.14748e+09]"),
         (["--params-file", "none.yaml"], "none.yaml: No such file"),
+        (["--gui"], "gui: needs a display"),
     ],
 )
 def test_a_mistake_is_a_message_before_any_node_starts(tmp_path, arguments, said):
