@@ -15,6 +15,7 @@ from mbrl_ros.errors import ConfigError
 from mbrl_ros.planners.base import Deadline, Plan, Problem
 from mbrl_ros.planners.cost_expansion import convex, expand_running, expand_terminal
 from mbrl_ros.planners.ilqr_solver import require, rollout_feedback, trajectory_costs
+from mbrl_ros.planners.riccati_kernel import lqr_backward
 
 LEAST_CURVATURE = 1e-9  # added by the planner, so that an action that is not charged for still has a minimum
 
@@ -66,26 +67,22 @@ def solve(
     Raises:
         ConfigError: the cost of some action is not positive definite, so there is no minimum.
     """
+    F, f, c, C = (np.ascontiguousarray(a, np.float64) for a in (F, f, c, C))
     horizon, nx, n = F.shape
-    K, k = np.empty((horizon, n - nx, nx)), np.empty((horizon, n - nx))
+    K, k, drift = np.empty((horizon, n - nx, nx)), np.empty((horizon, n - nx)), np.empty(horizon)
     V, v = np.empty((horizon + 1, nx, nx)), np.empty((horizon + 1, nx))
-    constant, noise_cost = np.zeros(horizon + 1), np.zeros(horizon + 1)
     V[-1], v[-1] = terminal
-    sigma = np.zeros((nx, nx)) if noise is None else noise
-    for t in range(horizon - 1, -1, -1):
-        Q = C[t] + F[t].T @ V[t + 1] @ F[t]  # (n, n)
-        q = c[t] + F[t].T @ (V[t + 1] @ f[t] + v[t + 1])  # (n,)
-        Qux, Quu, qx, qu = Q[nx:, :nx], Q[nx:, nx:], q[:nx], q[nx:]
-        if np.linalg.eigvalsh(Quu)[0] <= 0.0:
-            raise ConfigError(f"period {t}: the cost of the action is not positive definite; there is no minimum")
-        K[t], k[t] = -np.linalg.solve(Quu, Qux), -np.linalg.solve(Quu, qu)
-        V[t] = Q[:nx, :nx] + Qux.T @ K[t]
-        V[t] = 0.5 * (V[t] + V[t].T)
-        v[t] = qx + Qux.T @ k[t]
-        noise_cost[t] = noise_cost[t + 1] + 0.5 * np.trace(V[t + 1] @ sigma)
-        drift = 0.5 * f[t] @ V[t + 1] @ f[t] + f[t] @ v[t + 1] + 0.5 * qu @ k[t]
-        constant[t] = constant[t + 1] + drift + noise_cost[t] - noise_cost[t + 1]
+    failed = lqr_backward(F, f, c, C, V, v, K, k, drift)
+    if failed >= 0:
+        raise ConfigError(f"period {failed}: the cost of the action is not positive definite; there is no minimum")
+    noise_cost = np.zeros(horizon + 1) if noise is None else to_the_end(0.5 * np.einsum("tij,ji->t", V[1:], noise))
+    constant = to_the_end(drift) + noise_cost
     return LQRSolution(K, k, V, v, constant, noise_cost)
+
+
+def to_the_end(stages: np.ndarray) -> np.ndarray:
+    """Sums (H + 1,) of the stages' costs (H,) from each period on."""
+    return np.append(np.cumsum(stages[::-1])[::-1], 0.0)
 
 
 def solve_infinite(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

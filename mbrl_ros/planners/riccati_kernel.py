@@ -1,4 +1,4 @@
-"""The backward pass of iLQR and DDP, compiled (Tassa, Erez and Todorov 2012; with limits: Tassa et al. 2014).
+"""Backward passes, compiled: iLQR and DDP (Tassa, Erez and Todorov 2012; with limits: Tassa et al. 2014), and LQR.
 
 Sums over small matrices are written as loops or BLAS calls on preallocated arrays: a call into numpy a stage would
 cost more than the arithmetic.
@@ -7,7 +7,7 @@ cost more than the arithmetic.
 import numpy as np
 from numba import njit
 
-from mbrl_ros.planners.box_qp import OK, box_qp, solve_cholesky
+from mbrl_ros.planners.box_qp import OK, box_qp, cholesky, solve_cholesky
 
 
 @njit(cache=True, error_model="numpy")
@@ -55,7 +55,7 @@ def value(q, Q, k, K, QK, v, V):
         quadratic += 0.5 * k[j] * Quuk
         QK[j, nx] = Quuk + q[nx + j]
         for i in range(nx):
-            QK[j, i] = Q[nx + j, i]
+            QK[j, i] = 2.0 * Q[nx + j, i]  # K'Qux and its transpose in one
             for m in range(nu):
                 QK[j, i] += Q[nx + j, nx + m] * K[m, i]
     for i in range(nx):
@@ -65,8 +65,7 @@ def value(q, Q, k, K, QK, v, V):
         for m in range(i + 1):
             total = 0.5 * (Q[i, m] + Q[m, i])
             for j in range(nu):
-                total += 0.5 * (K[j, i] * QK[j, m] + Q[nx + j, i] * K[j, m])
-                total += 0.5 * (K[j, m] * QK[j, i] + Q[nx + j, m] * K[j, i])
+                total += 0.5 * (K[j, i] * QK[j, m] + K[j, m] * QK[j, i])
             V[i, m] = V[m, i] = total
     return linear, quadratic
 
@@ -112,3 +111,44 @@ def backward(F, c, C, fzz, terminal, actions, limits, mu, k, K):
         linear += change[0]
         quadratic += change[1]
     return True, linear, quadratic
+
+
+@njit(cache=True, error_model="numpy")
+def lqr_backward(F, f, c, C, V, v, K, k, drift):
+    """One backward pass of LQR: affine dynamics, no limits, the cost to go kept at every stage.
+
+    Args:
+        F: dynamics [A B] (H, nx, nx + nu).
+        f: their affine part (H, nx).
+        c: linear terms of the running cost (H, nx + nu).
+        C: its Hessians (H, nx + nu, nx + nu), symmetric.
+        V: (H + 1, nx, nx), the terminal one last; on return all.
+        v: (H + 1, nx), likewise.
+        K: on return the gains (H, nu, nx).
+        k: on return the offsets (H, nu).
+        drift: on return (H,), what each stage adds to the constant of the cost to go.
+
+    Returns:
+        The period whose action has no minimum, or -1.
+    """
+    horizon, nx, n = F.shape
+    nu = n - nx
+    q, Q, VF, QK = np.empty(n), np.empty((n, n)), np.empty((nx, n)), np.empty((nu, nx + 1))
+    L, free, column = np.empty((nu, nu)), np.ones(nu, np.bool_), np.empty(nu)
+    none, ahead = np.empty((0, n, n)), np.empty(nx)
+    for t in range(horizon - 1, -1, -1):
+        np.dot(V[t + 1], f[t], ahead)  # V f + v: the slope of the cost to go where f leads
+        drift[t] = 0.0
+        for a in range(nx):
+            drift[t] += f[t, a] * (0.5 * ahead[a] + v[t + 1, a])
+            ahead[a] += v[t + 1, a]
+        stage(F[t], c[t], C[t], none, ahead, V[t + 1], VF, q, Q)
+        if not cholesky(Q[nx:, nx:], free, L):
+            return t
+        for j in range(nu):
+            k[t, j] = -q[nx + j]
+        solve_cholesky(L, k[t])
+        feedback(L, free, Q, K[t], column)
+        linear, quadratic = value(q, Q, k[t], K[t], QK, v[t], V[t])
+        drift[t] += linear + quadratic
+    return -1

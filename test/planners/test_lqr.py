@@ -104,9 +104,19 @@ def test_noise_leaves_the_policy_and_costs_what_monte_carlo_says():
 
 def test_no_minimum_is_an_error():
     F, f, C, c, terminal = random_problem(3)
-    C[:, NX:, NX:] *= -10
-    with pytest.raises(ConfigError, match="no minimum"):
+    C[1, NX:, NX:] *= -100
+    with pytest.raises(ConfigError, match="period 1: .* no minimum"):
         lqr.solve(F, f, C, c, terminal)
+
+
+def test_any_memory_layout_gives_the_same_solution():
+    F, f, C, c, terminal = random_problem(5)
+    expected = lqr.solve(F, f, C, c, terminal)
+    strided = (np.asfortranarray(a) for a in (F, f, C, c))
+    np.testing.assert_array_equal(lqr.solve(*strided, terminal).V, expected.V)
+    constant = (np.broadcast_to(a[:1], a.shape) for a in (F, f, C, c))
+    repeated = (np.repeat(a[:1], 5, axis=0) for a in (F, f, C, c))
+    np.testing.assert_array_equal(lqr.solve(*constant, terminal).K, lqr.solve(*repeated, terminal).K)
 
 
 def test_infinite_horizon_without_a_solution_is_an_error():
