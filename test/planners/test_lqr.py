@@ -105,7 +105,7 @@ def test_noise_leaves_the_policy_and_costs_what_monte_carlo_says():
 def test_no_minimum_is_an_error():
     F, f, C, c, terminal = random_problem(3)
     C[1, NX:, NX:] *= -100
-    with pytest.raises(ConfigError, match="period 1: .* no minimum"):
+    with pytest.raises(ConfigError, match=r"period 1: .* no minimum"):
         lqr.solve(F, f, C, c, terminal)
 
 
