@@ -9,9 +9,11 @@ be made of complex-differentiable functions; comparisons look at ``.real``, and 
 from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.planners.base import Task
+from mbrl_ros.planners.box_qp import cholesky
 
 STEP = 1e-30  # imaginary step, small enough that the truncation error vanishes
 DIFFERENCE = 1e-5  # real step of the second difference, near the cube root of the rounding error
@@ -30,18 +32,56 @@ def slopes(cost: Cost, z: np.ndarray) -> np.ndarray:
     return values.imag / STEP
 
 
+@njit(cache=True, error_model="numpy")
+def surround(z, out):
+    """The points that `expand` asks for: around z (T, n), out (n, points, T), entries first.
+
+    First n points with one entry moved by the imaginary step, then for each pair j <= k two points with entry j moved
+    so and entry k moved by the real step, ahead and behind.
+    """
+    count, n = z.shape
+    for i in range(n):
+        for p in range(out.shape[1]):
+            for t in range(count):
+                out[i, p, t] = z[t, i]
+        for t in range(count):
+            out[i, i, t] += 1j * STEP
+    p = n
+    for k in range(n):
+        for j in range(k + 1):
+            for t in range(count):
+                h = DIFFERENCE * max(1.0, abs(z[t, k]))
+                out[k, p, t] += h
+                out[k, p + 1, t] -= h
+                out[j, p, t] += 1j * STEP
+                out[j, p + 1, t] += 1j * STEP
+            p += 2
+
+
+@njit(cache=True, error_model="numpy")
+def gather(slopes, z, c, C):
+    """Slopes (points, T) at the points of `surround` into gradient c (T, n) and Hessian C (T, n, n)."""
+    count, n = z.shape
+    for t in range(count):
+        p = n
+        for k in range(n):
+            c[t, k] = slopes[k, t]
+            h = DIFFERENCE * max(1.0, abs(z[t, k]))
+            for j in range(k + 1):
+                C[t, j, k] = C[t, k, j] = (slopes[p, t] - slopes[p + 1, t]) / (2.0 * h)
+                p += 2
+
+
 def expand(cost: Cost, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gradient (T, n) and symmetric Hessian (T, n, n) of ``cost(z)`` at z (T, n), all points in one call."""
     count, n = z.shape
-    rows, columns = np.triu_indices(n)
-    real = np.eye(n)[columns][:, None] * (DIFFERENCE * np.maximum(1.0, np.abs(z)))  # (pairs, T, n)
-    imaginary = 1j * STEP * np.eye(n)[:, None]  # (n, 1, n)
-    around = [z + imaginary, z + real + imaginary[rows], z - real + imaginary[rows]]
-    c, ahead, behind = np.split(slopes(cost, np.concatenate(around)), [n, n + len(rows)])
-    entries = (ahead - behind) / (2.0 * real.sum(axis=-1))
-    C = np.empty((count, n, n))
-    C[:, rows, columns] = C[:, columns, rows] = entries.T
-    return c.T, C
+    z = np.ascontiguousarray(z, np.float64)
+    # Entries first in memory: then x and u, and each entry of them, are contiguous in the task's arithmetic.
+    around = np.empty((n, n + n * (n + 1), count), np.complex128)
+    surround(z, around)
+    c, C = np.empty((count, n)), np.empty((count, n, n))
+    gather(np.ascontiguousarray(slopes(cost, around.transpose(1, 2, 0))), z, c, C)
+    return c, C
 
 
 def expand_running(task: Task, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -65,9 +105,25 @@ def expand_terminal(task: Task, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return c[0], C[0]
 
 
+@njit(cache=True, error_model="numpy")
+def find_indefinite(C, found):
+    """Mark in `found` (B,) which of C (B, n, n) a Cholesky factorisation cannot show to be positive semidefinite."""
+    count, n, _ = C.shape
+    L, used = np.empty((n, n)), np.empty(n, np.bool_)
+    for b in range(count):
+        for i in range(n):
+            used[i] = C[b, i].any()  # an entry that costs nothing at all does no harm
+        found[b] = not cholesky(C[b], used, L)
+
+
 def convex(C: np.ndarray) -> np.ndarray:
     """Nearest positive semidefinite matrices (Higham 1988): symmetric C (..., n, n) with negative curvature cut off."""
-    values, vectors = np.linalg.eigh(C)
-    if values.min() >= 0.0:
+    P = np.ascontiguousarray(C, np.float64).reshape(-1, *C.shape[-2:])
+    indefinite = np.empty(len(P), np.bool_)
+    find_indefinite(P, indefinite)
+    if not indefinite.any():
         return C
-    return (vectors * np.maximum(values, 0.0)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    values, vectors = np.linalg.eigh(P[indefinite])
+    P = P.copy()
+    P[indefinite] = (vectors * np.maximum(values, 0.0)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    return P.reshape(C.shape)

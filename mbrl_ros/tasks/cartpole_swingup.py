@@ -70,6 +70,31 @@ class CartpoleSwingup:
         """The running cost once more: (..., 4) -> (...)."""
         return self.running_cost(x, np.zeros((1,)))
 
+    def running_expansion(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient (T, 5) and Hessian (T, 5, 5) of the running cost by (x, u): x (T, 4), u (T, 1)."""
+        cfg, length, narrow = self.config, self.config.pole_length, 0.5 / self.config.width**2
+        p, sine, cosine = x[:, 0], np.sin(x[:, 1]), np.cos(x[:, 1])
+        tip = (p + length * sine) ** 2 + length**2 * (cosine - 1.0) ** 2
+        # Derivatives of narrow * tip, the exponent with its sign turned.
+        by_p, by_theta = 2.0 * narrow * (p + length * sine), 2.0 * narrow * length * (p * cosine + length * sine)
+        left = np.exp(-narrow * tip)  # what is left to saturation
+        past, beyond = np.sign(p) * np.maximum(np.abs(p) - cfg.track_limit, 0.0), np.abs(p) > cfg.track_limit
+        c, C = np.zeros((len(x), 5)), np.zeros((len(x), 5, 5))
+        c[:, 0] = left * by_p + 2.0 * (cfg.position_weight * p + cfg.track_weight * past)
+        c[:, 1] = left * by_theta + cfg.upright_weight * sine
+        c[:, 2:4] = 2.0 * cfg.velocity_weight * x[:, 2:4]
+        C[:, 0, 0] = left * (2.0 * narrow - by_p**2) + 2.0 * (cfg.position_weight + cfg.track_weight * beyond)
+        C[:, 0, 1] = C[:, 1, 0] = left * (2.0 * narrow * length * cosine - by_p * by_theta)
+        bend = 2.0 * narrow * length * (length * cosine - p * sine) - by_theta**2
+        C[:, 1, 1] = left * bend + cfg.upright_weight * cosine
+        C[:, 2, 2] = C[:, 3, 3] = 2.0 * cfg.velocity_weight
+        return c, C
+
+    def terminal_expansion(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient (4,) and Hessian (4, 4) of the terminal cost at x (4,)."""
+        c, C = self.running_expansion(x[None], np.zeros((1, 1)))
+        return c[0, :4], C[0, :4, :4]
+
     def on_target(self, x: np.ndarray) -> np.ndarray:
         """Whether the pole is within 15 degrees of upright and the cart within 0.5 m of the centre."""
         deviation = np.abs(np.arctan2(np.sin(x[..., 1]), np.cos(x[..., 1])))
