@@ -19,6 +19,9 @@ def parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="studies, with every raw value")
     studies = bench.add_subparsers(dest="study", required=True, metavar="STUDY")
     add_swingup(studies.add_parser("swingup", help="experience until solved, seed by seed"))
+    closed_loop = studies.add_parser("closed_loop", help="each planner and option of CEM on the known cart-pole")
+    closed_loop.add_argument("--seeds", type=positive, default=5, help="seeds 0 .. N-1 (default 5)")
+    closed_loop.add_argument("--json", type=Path, help="write one row a case to this file")
     add_planners(studies.add_parser("planners", help="time of a decision, beside the peers"))
     return top
 
@@ -92,6 +95,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
 
         print(write_report(arguments.folder))
         return 0
+    if arguments.study == "closed_loop":
+        from mbrl_ros.benchmarks.closed_loop import run_benchmark as run_closed_loop
+
+        return run_closed_loop(arguments)
     if arguments.study == "planners":
         from mbrl_ros.benchmarks.planners import run_benchmark as run_planners
 
