@@ -21,8 +21,8 @@ def coloured_noise(rng: np.random.Generator, exponent: float, samples: int, hori
     Returns:
         (N, H, nu)
     """
-    if horizon == 1:
-        return rng.standard_normal((samples, 1, nu))
+    if horizon == 1 or exponent == 0.0:  # steps are independent: no transform needed; time first, as rollouts take it
+        return rng.standard_normal((horizon, samples, nu)).transpose(1, 0, 2)
     frequency = np.fft.rfftfreq(horizon)
     frequency[0] = frequency[1]  # a constant offset is as strong as the slowest wave
     amplitude = frequency ** (-0.5 * exponent)
