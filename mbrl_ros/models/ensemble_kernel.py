@@ -140,12 +140,13 @@ def sampled_change(heads, bias, noise, low, high, mean, std, change):
             change[r, k] = (heads[r, k] + bias[k] + noise[k] * np.sqrt(variance)) * std[k] + mean[k]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def rollout(x0, actions, noise, members, net, scale, bounds, layout, dt, out):
     """Roll every candidate out under every particle; a particle keeps its member (TS-infinity).
 
     Particles run one after the other: their activations then stay in the cache, and more rows in one product
-    were measured to gain nothing (64 rows already reach the peak of the BLAS).
+    were measured to gain nothing (64 rows already reach the peak of the BLAS). The call does not hold Python's lock,
+    so that threads may share the particles.
 
     Args:
         x0: start states (P, nx), one a particle.

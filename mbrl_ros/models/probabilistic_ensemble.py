@@ -5,8 +5,11 @@ spread between members is what the data do not tell (epistemic). This file is th
 numpy arrays and a compiled rollout, no torch. `ensemble_training` fits it.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -39,6 +42,12 @@ class EnsembleConfig:
         validate(self)
 
 
+@cache
+def helpers(count: int) -> ThreadPoolExecutor:
+    """Threads that share rollouts with the caller's; made once, since starting one takes as long as a rollout."""
+    return ThreadPoolExecutor(count, thread_name_prefix="rollout")
+
+
 @dataclass(frozen=True)
 class ProbabilisticEnsemble:
     """A fitted ensemble.
@@ -47,10 +56,12 @@ class ProbabilisticEnsemble:
         layout: meaning of the state entries.
         arrays: float32 arrays by name: WEIGHTS (members leading; w_hidden (E, layers - 1, width, width)),
             SCALES of the normaliser, BOUNDS of the log-variance (ny,).
+        threads: threads that a rollout shares its particles among; the result is the same for any number.
     """
 
     layout: StateLayout
     arrays: dict[str, np.ndarray]
+    threads: int = 1
 
     name = "probabilistic_ensemble"
     config_class = EnsembleConfig
@@ -72,6 +83,21 @@ class ProbabilisticEnsemble:
     )
     array_type = np.float32
     positive_arrays = ("feature_std", "target_std")
+
+    @classmethod
+    def example(cls, layout: StateLayout, config: EnsembleConfig, rng: np.random.Generator) -> "ProbabilisticEnsemble":
+        """A model of the configured size with random weights, to compile and to measure with before there are data."""
+        ny = len(layout.learned)
+        sizes = {"members": config.members, "width": config.width, "further_layers*": config.layers - 1}
+        sizes |= {"features": layout.n_features, "outputs": 2 * ny, "learned": ny}
+        shapes = {k: [sizes[d] for d in v.split()] for k, v in cls.array_shapes.items()}
+        arrays = {k: np.zeros(shape, np.float32) for k, shape in shapes.items()}
+        for name in ("w_in", "w_hidden", "w_out"):
+            arrays[name] = (rng.standard_normal(shapes[name]) / np.sqrt(shapes[name][-2])).astype(np.float32)
+        for name in ("feature_std", "target_std"):
+            arrays[name] = np.ones(shapes[name], np.float32)
+        arrays["log_var_low"] -= 10.0
+        return cls(layout, arrays)
 
     @property
     def nx(self) -> int:
@@ -104,22 +130,40 @@ class ProbabilisticEnsemble:
         """
         n, horizon, _ = actions.shape
         net, scale, bounds, index = self._constants
+        net = net if rng is not None else self._mean_net
         draws = (particles, 0 if rng is None else horizon, len(self.layout.learned))
         noise = np.empty(draws, np.float32) if rng is None else rng.standard_normal(draws, dtype=np.float32)
+        starts = np.ascontiguousarray(np.broadcast_to(x0, (particles, self.nx)), np.float32)
+        time_first = np.ascontiguousarray(actions.transpose(1, 0, 2), np.float32)
+        members, dt = np.arange(particles) % self.members, np.float32(self.layout.dt)
         out = np.empty((particles, horizon + 1, n, self.nx), np.float32)
-        ensemble_kernel.rollout(
-            np.ascontiguousarray(np.broadcast_to(x0, (particles, self.nx)), np.float32),
-            np.ascontiguousarray(actions.transpose(1, 0, 2), np.float32),
-            noise,
-            np.arange(particles) % self.members,
-            net,
-            scale,
-            bounds,
-            index,
-            np.float32(self.layout.dt),
-            out,
-        )
+
+        def share(p: slice) -> None:
+            ensemble_kernel.rollout(starts[p], time_first, noise[p], members[p], net, scale, bounds, index, dt, out[p])
+
+        self._divide(share, particles)
         return out.transpose(0, 2, 1, 3)
+
+    def _divide(self, work: Callable[[slice], None], particles: int) -> None:
+        """Call `work` for shares of the particles: the first, and largest, here, the others in helper threads."""
+        count = min(self.threads, particles)
+        ends = [-(-particles * i // count) for i in range(count + 1)]
+        shares = [slice(*pair) for pair in itertools.pairwise(ends)]
+        others = [helpers(self.threads - 1).submit(work, share) for share in shares[1:]]
+        work(shares[0])
+        for other in others:
+            other.result()
+
+    def with_threads(self, threads: int) -> "ProbabilisticEnsemble":
+        """The same model, its rollouts shared among so many threads."""
+        return replace(self, threads=threads)
+
+    @cached_property
+    def _mean_net(self) -> tuple:
+        """The networks without the outputs that only the noise needs."""
+        *hidden, w_out, b_out = self._constants[0]
+        ny = len(self.layout.learned)
+        return (*hidden, np.ascontiguousarray(w_out[..., :ny]), np.ascontiguousarray(b_out[..., :ny]))
 
     @cached_property
     def _constants(self) -> tuple:

@@ -1,9 +1,12 @@
 """Rollouts and predictions against step-by-step numpy and Monte Carlo."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
+from mbrl_ros.models import ensemble_kernel
 from mbrl_ros.models.ensemble_training import EnsembleConfig, initial_arrays
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.models.probabilistic_ensemble import ProbabilisticEnsemble
@@ -79,3 +82,36 @@ def test_candidates_share_the_luck_and_the_seed_decides(model):
     np.testing.assert_array_equal(first[:, 0], first[:, 1])
     np.testing.assert_array_equal(first, model.rollout(x0, actions, np.random.default_rng(4), 3))
     assert not np.allclose(first, model.rollout(x0, actions, np.random.default_rng(5), 3))
+
+
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("particles", [1, 2, 5])
+def test_any_number_of_threads_gives_the_same_bits(model, noise, particles, monkeypatch):
+    x0, actions = np.full(5, 0.2), np.random.default_rng(6).standard_normal((9, 6, 2))
+    callers = set()
+    kernel = ensemble_kernel.rollout
+
+    def watched(*args):
+        callers.add(threading.get_ident())
+        kernel(*args)
+
+    alone = model.rollout(x0, actions, np.random.default_rng(7) if noise else None, particles)
+    monkeypatch.setattr(ensemble_kernel, "rollout", watched)
+    for threads in (2, 3, 8):
+        callers.clear()
+        shared = model.with_threads(threads).rollout(
+            x0, actions, np.random.default_rng(7) if noise else None, particles
+        )
+        np.testing.assert_array_equal(shared, alone)
+        assert (len(callers) > 1) == (particles > 1)
+    assert model.threads == 1
+
+
+def test_an_error_in_another_thread_is_not_lost(model, monkeypatch):
+    def broken(starts, *_):
+        if threading.current_thread() is not threading.main_thread():
+            raise FloatingPointError("in a helper")
+
+    monkeypatch.setattr(ensemble_kernel, "rollout", broken)
+    with pytest.raises(FloatingPointError, match="in a helper"):
+        model.with_threads(2).rollout(np.zeros(5), np.zeros((2, 3, 2)), None, 2)
