@@ -60,6 +60,7 @@ class ControllerConfig(SharedConfig):
     mode: str = option("mpc", "mpc plans again and again, the other modes once a trial", choices=tuple(MODES))
     replan_every: int = option(1, "mpc: control periods from one plan to the next", low=1, high=1000)
     budget: float = option(0.6, "planning time as a share of the control period", low=0.01, high=1.0)
+    threads: int = option(1, "threads that share the particles of a plan; the plan stays the same", low=1, high=64)
 
 
 @dataclass(frozen=True)

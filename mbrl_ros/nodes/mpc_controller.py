@@ -77,6 +77,8 @@ class MpcController(PipelineNode):
             self.rejected += 1
             self.get_logger().error(f"model rejected, version {self.version} stays in use: {error}")
             return
+        if hasattr(model, "with_threads"):
+            model = model.with_threads(self.config.threads)
         self.controller.use(model)
         if not self.acting:
             self.warm_up()
