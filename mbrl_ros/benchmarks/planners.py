@@ -1,7 +1,8 @@
 """``mbrl_ros bench planners``: our planners beside their peers, in one run on one machine, every figure as a ratio.
 
 Ours and each peer run in processes of their own and are called in turn (`timing.py`); a ratio is the median of the
-turns' ratios. Ours has one thread. Each peer is timed with one and with two threads, and its faster setting counts.
+turns' ratios. Ours has one thread where a row says nothing else. Each peer is timed with one and with two threads, and
+its faster setting counts.
 """
 
 import argparse
@@ -78,6 +79,7 @@ class Case:
     Attributes:
         calls: calls in a block.
         budget: s, past which no new turn begins; a peer that takes a tenth of it for one call gets one call.
+        threads: numbers of threads our planners are timed with.
     """
 
     settings: Mapping[str, Any]
@@ -86,6 +88,7 @@ class Case:
     goal: Goal
     calls: int
     budget: float
+    threads: tuple[int, ...] = (1,)
 
 
 def linear_quadratic(nx: int = 12, nu: int = 4, horizon: int = 100) -> dict[str, Any]:
@@ -106,8 +109,8 @@ def all_cases() -> dict[str, Case]:
     twenty = Goal("ratio_to_best_peer", 20.0, True)
     through_ensemble = SMALL | {"kind": "ilqr_ensemble", "horizon": 50, "iterations": 3}
     return {
-        "B": Case(CASE_B, sampling, SAMPLING_PEERS, five, 5, 45.0),
-        "R": Case(CASE_B | {"horizon": 15, "rounds": 2}, sampling, SAMPLING_PEERS, five, 5, 30.0),
+        "B": Case(CASE_B, sampling, SAMPLING_PEERS, five, 5, 45.0, (1, 2)),
+        "R": Case(CASE_B | {"horizon": 15, "rounds": 2}, sampling, SAMPLING_PEERS, five, 5, 30.0, (1, 2)),
         "A": Case(CASE_A, sampling, SAMPLING_PEERS, Goal("ratio_to_floor", 1.5), 1, 60.0),
         "ilqr_cartpole": Case(CARTPOLE, ilqr, crocoddyl, twenty, 2, 20.0),
         "ilqr_cartpole_euler": Case(CARTPOLE | {"integrator": "euler"}, ilqr, (*crocoddyl, *others), twenty, 2, 20.0),
@@ -134,7 +137,7 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
 
 
 def measure(cases: Mapping[str, Case], repeats: int, with_peers: bool) -> list[dict[str, Any]]:
-    """One row for each case and planner of ours."""
+    """One row for each case, number of threads and planner of ours."""
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         ours = start(stack, sys.executable, OURS, threads=1)
@@ -174,7 +177,11 @@ def measure_case(
     repeats: int,
 ) -> list[dict[str, Any]]:
     """Rows of one case; `workers` None leaves the peers out."""
-    planners = [Contestant(planner, ours, f"{name} {planner}", 1, case.calls) for planner in case.planners]
+    planners = [
+        Contestant(planner, ours, f"{name} {planner} {threads}", threads, case.calls)
+        for threads in case.threads
+        for planner in case.planners
+    ]
     for planner in planners:
         planner.build(case.settings, planner.name)
     settings = dict(case.settings) | {"reference_cost": planners[0].info.get("cost")}
@@ -227,7 +234,7 @@ def make_row(
     calls = np.concatenate(ours.blocks)
     row: dict[str, Any] = {
         "case": name,
-        "planner": ours.name,
+        "planner": ours.name if ours.threads == 1 else f"{ours.name}, {ours.threads} thr",
         "ours_ms": {"median": float(np.median(calls)), "p99": float(np.percentile(calls, 99))},
         "peer": f"{best['peer']}, {best['threads']} thr" if best else None,
         "peer_ms": best["ms"] if best else None,

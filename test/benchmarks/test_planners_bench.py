@@ -63,8 +63,14 @@ def rows():
 
 
 def test_every_case_and_planner_has_a_row_that_json_holds(rows):
-    expected = [(name, planner) for name, case in bench.all_cases().items() for planner in case.planners]
-    assert [(row["case"], row["planner"]) for row in rows] == expected
+    expected = [
+        (name, planner if threads == 1 else f"{planner}, {threads} thr", threads)
+        for name, case in bench.all_cases().items()
+        for threads in case.threads
+        for planner in case.planners
+    ]
+    assert [(row["case"], row["planner"], row["threads"]) for row in rows] == expected
+    assert ("B", "cem, 2 thr", 2) in expected
     for row in json.loads(json.dumps(rows)):
         assert row.keys() >= FIELDS
         assert 0.0 < row["ours_ms"]["median"] <= row["ours_ms"]["p99"] and row["turns"] == 2

@@ -59,7 +59,9 @@ def sampling(r: dict[str, Any]) -> Result:
     nx, nu = r["nx"], r["nu"]
     task = quadratic_task(np.ones(nx), 0.01 * np.ones(nu), np.zeros(nx))
     limits = -np.ones(nu), np.ones(nu)
-    problem = Problem(ensemble(r), task, *limits, r["horizon"], r["particles"], sample_noise=True)
+    problem = Problem(
+        ensemble(r).with_threads(r["threads"]), task, *limits, r["horizon"], r["particles"], sample_noise=True
+    )
     sizes = {"samples": r["samples"], "rounds": r["rounds"]}
     kept = round(0.3 * r["elites"])  # part of the population, as in pytorch-icem
     icem = CEMConfig(
