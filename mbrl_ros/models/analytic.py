@@ -28,7 +28,7 @@ def compiled(function: Callable) -> Any:
     called = {n: known[n] for n in function.__code__.co_names if isinstance(known.get(n), FunctionType)}
     helpers = {name: compiled(helper) for name, helper in called.items() if helper is not function}
     copy = FunctionType(function.__code__, known | helpers, function.__name__, None, function.__closure__)
-    return njit(error_model="numpy")(copy)
+    return njit(error_model="numpy", forceinline=True)(copy)  # a call costs as much as short equations do
 
 
 class AnalyticDynamics:
