@@ -43,7 +43,7 @@ class PyBulletSim(PipelineNode):
             self.listen_to(Float64MultiArray, "effort_controller/commands", self.on_command)
             self.ground_truth = self.create_publisher(JointState, "~/ground_truth", BEST_EFFORT)
             self.next_tick = time.monotonic()
-            self.create_wall_timer(self.robot.dt, self.guarded(self.on_timer))
+            self.timer = self.create_wall_timer(self.robot.dt, self.guarded(self.on_timer))
         self.doing("paused")
 
     def on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -67,6 +67,7 @@ class PyBulletSim(PipelineNode):
         if started and self.config.lockstep:
             self.begin_tick()
         elif started:
+            self.timer.reset()  # or the first tick comes early, and every stamp runs ahead of the clock by as much
             self.stamp_ns = time.time_ns()
             self.next_tick = time.monotonic() + self.robot.dt
             self.publish_sensors()
