@@ -69,7 +69,7 @@ COLUMNS = (
     "on target s",
     "solved",
     "1-step err",
-    "25-step err",
+    "n-step err",
     "refits",
     "plan ms p50/p99/max",
     "misses",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -113,3 +113,10 @@ def to_status(
 def status_values(status: DiagnosticStatus) -> dict[str, str]:
     """The values of a status as a dict."""
     return {pair.key: pair.value for pair in status.values}
+
+
+def own_statuses(message: DiagnosticArray, namespace: str) -> list[tuple[str, DiagnosticStatus]]:
+    """Bare name and status of each node of this namespace; ``/diagnostics`` carries those of every graph."""
+    prefix = namespace.rstrip("/") + "/"
+    found = [(status.name.removeprefix(prefix), status) for status in message.status if status.name.startswith(prefix)]
+    return [(name, status) for name, status in found if "/" not in name]

@@ -7,7 +7,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 
-from mbrl_ros.nodes.conversions import from_scalars
+from mbrl_ros.nodes.conversions import from_scalars, own_statuses
 from mbrl_ros.nodes.pipeline_node import RELIABLE
 from mbrl_ros.terminal import RunView
 
@@ -24,10 +24,8 @@ class Monitor(Node):
 
     def on_diagnostics(self, message: DiagnosticArray) -> None:
         """What each node is doing."""
-        prefix = self.get_namespace().rstrip("/") + "/"
-        for status in message.status:
-            if status.name.startswith(prefix):
-                self.view.nodes[status.name.removeprefix(prefix)] = (ord(status.level), status.message)
+        for name, status in own_statuses(message, self.get_namespace()):
+            self.view.nodes[name] = (ord(status.level), status.message)
 
     def on_tick(self, message: JointState) -> None:
         """Figures of one tick of control."""
@@ -53,9 +51,9 @@ class MonitorSession:
         """Serve what has come in, for at most `seconds` of waiting."""
         self._executor.spin_once(timeout_sec=seconds)
 
-    def another_graph(self) -> bool:
-        """Whether two guards speak in this ROS domain and namespace."""
-        return self._node.count_publishers("applied_command") > 1
+    def others(self, guards: int) -> bool:
+        """Whether more than `guards` command guards speak in this ROS domain and namespace."""
+        return self._node.count_publishers("applied_command") > guards
 
     def close(self) -> None:
         """End the session."""

@@ -20,6 +20,7 @@ from mbrl_ros.nodes.conversions import (
     from_joint_state,
     from_scalars,
     from_time,
+    own_statuses,
     status_values,
     to_scalars,
     to_status,
@@ -81,10 +82,8 @@ class TrialManager(PipelineNode):
 
     def on_diagnostics(self, message: DiagnosticArray) -> None:
         """Who is up and connected."""
-        prefix = self.get_namespace().rstrip("/") + "/"
-        for status in message.status:
-            if status.name.startswith(prefix):
-                self.waiting[status.name.removeprefix(prefix)] = status_values(status).get(WAITING_FOR, "")
+        for name, status in own_statuses(message, self.get_namespace()):
+            self.waiting[name] = status_values(status).get(WAITING_FOR, "")
 
     def on_ready(self, message: String) -> None:
         """A node has taken up a phase."""

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from hypothesis import given
 from hypothesis import strategies as st
 from sensor_msgs.msg import JointState
@@ -73,3 +73,10 @@ def test_trajectory_holds_states_actions_and_times():
 def test_status_values_are_text():
     status = c.to_status("n", "robot", DiagnosticStatus.WARN, "why", {"count": 3})
     assert (c.status_values(status), status.level, status.message) == ({"count": "3"}, DiagnosticStatus.WARN, "why")
+
+
+def test_statuses_are_those_of_the_own_namespace():
+    names = ["/mpc_controller", "/a/mpc_controller", "/a/b/mpc_controller", "driver: left"]
+    message = DiagnosticArray(status=[DiagnosticStatus(name=name) for name in names])
+    for namespace, own in (("/", names[0]), ("/a", names[1]), ("/a/b", names[2])):
+        assert [(name, status.name) for name, status in c.own_statuses(message, namespace)] == [("mpc_controller", own)]
