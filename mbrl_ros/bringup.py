@@ -27,12 +27,15 @@ ENVIRONMENT = {  # one thread each: the products are small, and the cores are sh
     "MKL_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
 }
-PACKAGES = {  # package -> what installs it
+PACKAGES = {  # package of the nodes or the report -> what installs it
     "rclpy": "source a ROS 2 Jazzy installation, or pip install -r requirements-ros.txt",
     "torch": "pip install torch==2.13.0",
     "pybullet": "pip install pybullet",
     "numba": "pip install numba",
     "safetensors": "pip install safetensors",
+    "scipy": "pip install scipy",
+    "matplotlib": "pip install matplotlib",
+    "PIL": "pip install pillow",
 }
 LOCAL_ONLY = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
@@ -86,7 +89,7 @@ class Graph:
         order = sorted(self.processes, key=lambda n: n != "command_guard")
         for name in order:
             if self.processes[name].poll() is None:
-                self.processes[name].send_signal(signal.SIGINT)
+                self.processes[name].terminate()  # not SIGINT: a traceback where a node is still importing
         end = time.monotonic() + STOP_TIMEOUT
         for process in self.processes.values():
             try:
@@ -97,7 +100,7 @@ class Graph:
 
 
 def require_packages() -> None:
-    """Look for the packages that the nodes need, before any of them starts.
+    """Look for the packages that the nodes and the report need, before anything starts.
 
     Raises:
         MissingDependencyError: names every missing package and what installs it.

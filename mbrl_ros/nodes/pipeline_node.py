@@ -96,7 +96,7 @@ class PipelineNode(Node):
         return call
 
     def unconnected(self) -> list[str]:
-        """Topics whose other end is not there yet."""
+        """Topics whose other end is not there yet, and whatever else a node needs before the robot may move."""
         return [topic for topic, count in self._links if count() == 0]
 
     def doing(self, what: str) -> None:
@@ -168,8 +168,10 @@ def run(factory: Callable[[], PipelineNode], main: Callable[[Any], int | None] |
         executor.add_node(node)
         gc.collect()
         gc.freeze()  # what is loaded now lives as long as the process: the collector need not walk it in the loop
-        (main or serve)(node)
-        node.on_shutdown()
+        try:
+            (main or serve)(node)
+        finally:  # whatever happened: the actuators are left safe, the files closed
+            node.on_shutdown()
         return node.exit_code or 0
     except MbrlError as error:
         print(error, file=sys.stderr)

@@ -1,6 +1,7 @@
 """What the nodes share: links of the graph in lockstep and in real time."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -10,7 +11,7 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import String
 
-from mbrl_ros.nodes.pipeline_node import PipelineNode
+from mbrl_ros.nodes.pipeline_node import PipelineNode, run
 
 
 @pytest.fixture
@@ -52,3 +53,28 @@ def test_only_in_lockstep_a_late_listener_gets_what_was_sent_before(ros, expecte
     listener, received = ros("command_guard"), []
     listener.listen_to(String, "observation", lambda message: received.append(message.data))
     assert receive(listener, publisher, received) == expected
+
+
+def test_a_node_is_left_in_order_whatever_ends_it(monkeypatch):
+    left = []
+
+    class Frail(PipelineNode):
+        def __init__(self):
+            super().__init__("state_estimator")
+
+        def on_shutdown(self):
+            left.append(self.get_name())
+
+    def fail(node):
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setattr("sys.argv", ["node"])
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(RuntimeError, match="unexpected"):
+            run(Frail, fail)
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+    assert left == ["state_estimator"]
