@@ -45,7 +45,7 @@ class ModelLearner(PipelineNode):
         self.observed_ns = self.applied_ns = 0
         self.open_tick: int | None = None  # lockstep: tick that has yet to be reported done
         self.open_trial: int | None = None  # trial whose end has yet to be acknowledged
-        self.full_fit_due = len(self.learner) > 0
+        self.full_fit_due = self.resuming = len(self.learner) > 0
         self.pool = ThreadPoolExecutor(1)
         self.running: Future[Fitted] | None = None
         self.models = self.publish_to(UInt8MultiArray, "dynamics_model", LATCHED)
@@ -57,10 +57,19 @@ class ModelLearner(PipelineNode):
         self.listen_to(JointState, "applied_command", self.on_applied)
         if cfg.lockstep:
             self.tick_done = self.publish_to(Header, "tick_done")
-        self.create_wall_timer(0.02, self.guarded(self.work))
+        self.create_wall_timer(0.02, self.guarded(self.on_timer))
         self.doing(f"{len(self.learner)} transitions in the store")
 
+    def unconnected(self) -> list[str]:
+        """See PipelineNode; a resumed run does not begin before the controller uses what the store has taught."""
+        return super().unconnected() + (["the first model"] if self.resuming else [])
+
     # what comes in
+
+    def on_timer(self) -> None:
+        """Work; but in lockstep a refit during a trial belongs to a tick, or its moment would be left to chance."""
+        if not (self.config.lockstep and self.phase == "run"):
+            self.work()
 
     def on_observation(self, message: JointState) -> None:
         """Pair the observation, unless the estimator had to bridge a measurement: nothing is learned from guesses."""
@@ -150,6 +159,7 @@ class ModelLearner(PipelineNode):
         busy = self.running is not None or self.full_fit_due
         if busy or (self.learner.model is not None and self.active_version != self.learner.version):
             return
+        self.resuming = False
         if self.open_tick is not None:
             self.tick_done.publish(Header(frame_id=self.get_name(), stamp=to_time(self.open_tick)))
             self.open_tick = None

@@ -1,0 +1,54 @@
+"""The learner node: when a resumed run may begin, and what starts a refit."""
+
+import os
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from std_msgs.msg import UInt64
+
+from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.nodes.model_learner import ModelLearner
+from mbrl_ros.reporting.run_folder import TRANSITIONS
+from mbrl_ros.robots.description import load_robot
+
+SMALL = {"members": 2, "width": 4, "steps": 2, "refit_steps": 2}
+
+
+@pytest.fixture
+def learner(tmp_path, monkeypatch):
+    """A lockstep learner whose run folder holds 20 transitions."""
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    robot, rng = load_robot("cartpole"), np.random.default_rng(0)
+    with TransitionStore(tmp_path / TRANSITIONS, robot.name, robot.layout) as store:
+        for k in range(20):
+            store.append(k, 0, 0, rng.standard_normal(4), rng.standard_normal(1), rng.standard_normal(4))
+    given = {"lockstep": "true", "output": str(tmp_path)} | {f"probabilistic_ensemble.{k}": v for k, v in SMALL.items()}
+    arguments = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
+    rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 75) % 100)
+    node = ModelLearner()
+    yield node
+    node.on_shutdown()
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def test_a_resumed_run_waits_until_the_controller_uses_what_the_store_has_taught(learner):
+    assert "the first model" in learner.unconnected()
+    learner.on_timer()
+    assert learner.learner.version == 1
+    assert "the first model" in learner.unconnected(), "fitted, but not in use yet"
+    learner.on_active_version(UInt64(data=1))
+    assert "the first model" not in learner.unconnected()
+
+
+def test_in_lockstep_no_timer_starts_a_refit_during_a_trial(learner):
+    learner.on_timer()
+    learner.phase, learner.policy, learner.learner.trained_on = "run", "mpc", 0
+    assert learner.refit_due()
+    learner.on_timer()
+    assert learner.learner.version == 1
+    learner.work()
+    assert learner.learner.version == 2
