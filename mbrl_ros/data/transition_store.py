@@ -129,6 +129,10 @@ class TransitionStore:
         """First trajectory number that is not taken."""
         return self._value("SELECT COALESCE(MAX(trajectory), -1) + 1 FROM transitions")
 
+    def newest_stamp(self, before: int = LAST_STAMP) -> int:
+        """Largest stamp in ns below `before`; -1 where there is none."""
+        return self._value(f"SELECT COALESCE(MAX(stamp_ns), -1) FROM transitions WHERE stamp_ns < {int(before)}")
+
     def close(self) -> None:
         """Close the file; afterwards the store cannot be used."""
         with self._explained("close"):

@@ -272,3 +272,10 @@ def test_a_full_disk_is_an_error_that_loses_nothing(path):
     assert "cannot write the transition store" in message
     stored, rows = map(int, counts.split())
     assert 20 < stored < 5000 and rows == stored and int(after) == stored + 1
+
+
+def test_newest_stamp_below_a_bound(path):
+    with open_store(path) as store:
+        assert store.newest_stamp() == -1
+        fill(store, [3, 1, 7])
+        assert (store.newest_stamp(), store.newest_stamp(before=7000)) == (7000, 3000)
