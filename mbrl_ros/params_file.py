@@ -1,5 +1,6 @@
 """ROS parameter files: read, check and write them without ROS, so that mistakes surface before any node starts."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -10,14 +11,16 @@ import yaml
 
 from mbrl_ros.control.problem import make_problem
 from mbrl_ros.control.rate_check import RateCheck, check_rate
+from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import ConfigError, UnknownNameError
 from mbrl_ros.graph import GRAPH, NODES, ROS_PARAMETERS, NodeSpec, configure, node_parameters
 from mbrl_ros.planners import planner_class
-from mbrl_ros.reporting.run_folder import PARAMETERS, create_run_folder, trial_indices
+from mbrl_ros.reporting.run_folder import PARAMETERS, TRANSITIONS, create_run_folder
 from mbrl_ros.robots.description import load_robot
 
 EVERY_NODE = "/**"
-RESUME_OFFSET = 1000.0  # s of simulated time set aside for each trial that the run folder holds
+RESUME_OFFSET = 1000.0  # s; the lockstep clock of a resumed run starts at a multiple of it
+WALL_CLOCK = 10**18  # ns; stamps from here on, 2001, are of real time, earlier ones of lockstep
 OPTIONS = ("robot", "planner", "model", "seed", "trials", "lockstep", "gui")  # parameters that are options, too
 
 
@@ -89,6 +92,16 @@ def check_parameters(parameters: Mapping[str, Mapping[str, Any]], where: str) ->
         raise ConfigError("\n".join(problems))
 
 
+def check_namespace(namespace: str) -> None:
+    """Raise ConfigError where ROS would not take the namespace; empty is none."""
+    names = namespace.strip("/").split("/") if namespace.strip("/") else []
+    if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in names):
+        raise ConfigError(
+            f"namespace: '{namespace}' is not allowed; expected names of letters, digits and '_', "
+            "the first of them no digit, with '/' between the names"
+        )
+
+
 def write_params_file(path: Path, parameters: Mapping[str, Mapping[str, Any]], namespace: str = "") -> None:
     """Write the parameters of every node; ``--params-file`` takes the file back."""
     prefix = f"/{namespace.strip('/')}/" if namespace.strip("/") else ""
@@ -147,10 +160,23 @@ def write_run_parameters(
     for values in parameters.values():
         values["output"] = str(folder)
     main["command"] = command_line
-    # a resumed run must not stamp its transitions like those that are stored already
-    parameters["pybullet_sim"]["start_time"] = RESUME_OFFSET * len(trial_indices(folder))
+    parameters["pybullet_sim"]["start_time"] = start_time(folder, main["robot"])
     write_params_file(folder / PARAMETERS, parameters, namespace)
     return folder
+
+
+def start_time(folder: Path, robot_name: str) -> float:
+    """First reading of the lockstep clock in s: a resumed run must not repeat a stamp that is stored already.
+
+    Raises:
+        MbrlError: the folder's store is damaged or of another robot.
+    """
+    if not (folder / TRANSITIONS).exists():
+        return 0.0
+    robot = load_robot(robot_name)
+    with TransitionStore(folder / TRANSITIONS, robot.name, robot.layout) as store:
+        newest = store.newest_stamp(before=WALL_CLOCK)
+    return RESUME_OFFSET * (1 + 1e-9 * newest // RESUME_OFFSET) if newest >= 0 else 0.0
 
 
 def check_planning_rate(parameters: Mapping[str, Mapping[str, Any]]) -> RateCheck | None:

@@ -1,11 +1,14 @@
 """Parameters are checked before any node starts; the file that a run writes can be given back."""
 
+import numpy as np
 import pytest
 import yaml
 
-from mbrl_ros.errors import ConfigError
+from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.errors import ConfigError, StoreError
 from mbrl_ros.graph import GRAPH
-from mbrl_ros.params_file import read_params_file, resolve, write_run_parameters
+from mbrl_ros.params_file import check_namespace, read_params_file, resolve, write_run_parameters
+from mbrl_ros.robots.description import load_robot
 
 
 def write(tmp_path, content):
@@ -88,3 +91,34 @@ def test_what_a_run_writes_can_be_given_back(tmp_path, namespace):
     assert resolve({}, folder / "parameters.yaml") == parameters
     assert parameters["trial_manager"]["output"] == str(folder)
     assert set(read_params_file(folder / "parameters.yaml")[1]) == {spec.name for spec in GRAPH}
+
+
+@pytest.mark.parametrize("namespace", ["", "/", "robot_1", "/a/b/", "_x"])
+def test_namespaces_that_ros_takes(namespace):
+    check_namespace(namespace)
+
+
+@pytest.mark.parametrize("namespace", ["a b", "1a", "a//b", "ä", "a/1", "a-b"])
+def test_a_namespace_that_ros_would_refuse(namespace):
+    with pytest.raises(ConfigError, match=f"namespace: '{namespace}' is not allowed"):
+        check_namespace(namespace)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "start"),
+    [([], 0.0), ([0], 1000.0), ([1_800_000_000], 1000.0), ([1_000_000_000_000], 2000.0), ([5, 2 * 10**18], 1000.0)],
+)
+def test_a_resumed_lockstep_run_repeats_no_stamp(tmp_path, stamps, start):
+    robot = load_robot("cartpole")
+    with TransitionStore(tmp_path / "transitions.sqlite", robot.name, robot.layout) as store:
+        for stamp in stamps:
+            store.append(stamp, 0, 0, np.zeros(4), np.zeros(1), np.zeros(4))
+    parameters = resolve({}, None)
+    write_run_parameters(parameters, tmp_path, "", "mbrl_ros sim")
+    assert parameters["pybullet_sim"]["start_time"] == start
+
+
+def test_a_store_that_is_none_is_a_message(tmp_path):
+    (tmp_path / "transitions.sqlite").write_text("no database" * 100)
+    with pytest.raises(StoreError, match=r"transitions\.sqlite"):
+        write_run_parameters(resolve({}, None), tmp_path, "", "mbrl_ros sim")
