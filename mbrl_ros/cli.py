@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MbrlError as error:
         print(f"mbrl_ros: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("mbrl_ros"):
+            raise
+        print(f"mbrl_ros: {error.name} is not installed: pip install -r requirements.txt", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 
@@ -87,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def dispatch(arguments: argparse.Namespace) -> int:
     """Call the command; imports are here so that each command loads only what it needs."""
     if arguments.command == "sim":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the midst of an import may be swallowed
         from mbrl_ros.session import run_simulation
 
         return run_simulation(arguments, command_line=shlex.join(["mbrl_ros", *sys.argv[1:]]))

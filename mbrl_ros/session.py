@@ -13,12 +13,13 @@ from typing import Any
 
 from mbrl_ros.bringup import LOCAL_ONLY, Ending, Graph, require_packages, watch
 from mbrl_ros.errors import ConfigError, MbrlError
-from mbrl_ros.params_file import OPTIONS, check_planning_rate, resolve, write_run_parameters
+from mbrl_ros.params_file import OPTIONS, check_namespace, check_planning_rate, resolve, write_run_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
 from mbrl_ros.reporting.summary import RunSummary, read_summary, write_summary
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.terminal import RunView, plain_header, plain_line, render
 
+DISCOVERY = 0.5  # s in which another graph on this machine makes itself known
 REFRESH = 0.25  # s between two pictures of the live view
 
 
@@ -30,6 +31,7 @@ def run_simulation(arguments: argparse.Namespace, command_line: str) -> int:
     """
     given = {name: getattr(arguments, name) for name in OPTIONS}
     parameters = resolve(given, arguments.params_file)
+    check_namespace(arguments.namespace)
     require_packages()
     require_display(parameters)
     look_at_rate(parameters, arguments.fit_rate)
@@ -97,23 +99,41 @@ def supervise(folder: Path, arguments: argparse.Namespace, view: RunView, interr
         os.environ.setdefault(name, value)
     from mbrl_ros.nodes.monitor import MonitorSession
 
-    graph = Graph(folder / PARAMETERS, folder / "logs", arguments.namespace, arguments.log_level)
     session = MonitorSession(arguments.namespace, view)
     try:
+        refuse_company(session, DISCOVERY)
+        graph = Graph(folder / PARAMETERS, folder / "logs", arguments.namespace, arguments.log_level)
         with shown(view) as show:
 
             def serve() -> None:
                 session.serve(0.05)
                 show()
-                if session.another_graph():
-                    raise ConfigError(
-                        "another graph is running in this ROS domain and namespace; "
-                        "set ROS_DOMAIN_ID or --namespace to tell them apart"
-                    )
+                refuse_company(session, guards=1)
 
             return watch(graph, serve, interrupted)
     finally:
         session.close()
+
+
+def refuse_company(session: Any, seconds: float = 0.0, guards: int = 0) -> None:
+    """Two graphs on the same topics would drive each other's robot: the one that comes later does not start.
+
+    Args:
+        session: the monitor.
+        seconds: how long to look for others.
+        guards: how many command guards are our own.
+
+    Raises:
+        ConfigError: there is another graph.
+    """
+    end = time.monotonic() + seconds
+    while not session.others(guards) and time.monotonic() < end:
+        session.serve(0.05)
+    if session.others(guards):
+        raise ConfigError(
+            "another graph is running in this ROS domain and namespace; "
+            "set ROS_DOMAIN_ID or --namespace to tell them apart"
+        )
 
 
 @contextmanager
@@ -159,11 +179,12 @@ def make_report(folder: Path) -> None:
     from mbrl_ros.reporting.report import write_report
 
     if not (folder / SUMMARY).exists():
+        print("no report: no trial has begun")
         return
     print("writing the report ...", flush=True)
     try:
         print(f"report: {write_report(folder)}")
-    except MbrlError as error:
+    except (MbrlError, OSError) as error:
         print(f"no report: {error}", file=sys.stderr)
 
 
