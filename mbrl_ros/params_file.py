@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from mbrl_ros.control.problem import make_problem
@@ -14,6 +15,7 @@ from mbrl_ros.control.rate_check import RateCheck, check_rate
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import ConfigError, UnknownNameError
 from mbrl_ros.graph import GRAPH, NODES, ROS_PARAMETERS, NodeSpec, configure, node_parameters
+from mbrl_ros.models import model_class
 from mbrl_ros.planners import planner_class
 from mbrl_ros.reporting.run_folder import PARAMETERS, TRANSITIONS, create_run_folder
 from mbrl_ros.robots.description import load_robot
@@ -186,11 +188,9 @@ def check_planning_rate(parameters: Mapping[str, Mapping[str, Any]]) -> RateChec
     if config.lockstep:
         return None
     robot = load_robot(config.robot)
-    problem = make_problem(config, groups, robot)
     _, sizes = configure(
         NODES["model_learner"], {k: v for k, v in parameters["model_learner"].items() if k not in ROS_PARAMETERS}
     )
-    budget = config.budget * robot.dt
-    return check_rate(
-        planner_class(config.planner), groups[config.planner], problem, sizes[config.model], robot.layout, budget
-    )
+    model = model_class(config.model).example(robot.layout, sizes[config.model], np.random.default_rng(0))
+    problem = replace(make_problem(config, groups, robot), dynamics=model)
+    return check_rate(planner_class(config.planner), groups[config.planner], problem, config.budget * robot.dt)

@@ -169,7 +169,7 @@ def test_a_dead_node_stops_the_rest_and_is_named(tmp_path, victim):
     [
         (["--robot", "cartpool"], "unknown robot 'cartpool'; choose one of: cartpole"),
         (["--planner", "cme"], "unknown planner 'cme'; choose one of: cem"),
-        (["--model", "gpp"], "unknown model 'gpp'; choose one of: probabilistic_ensemble"),
+        (["--model", "gpp"], "unknown model 'gpp'; choose one of: gaussian_process, probabilistic_ensemble"),
         (["--seed", "-1"], "seed: -1 is not allowed; expected int in [0, 2.14748e+09]"),
         (["--params-file", "none.yaml"], "none.yaml: No such file"),
         (["--gui"], "gui: needs a display"),

@@ -1,7 +1,7 @@
 """The swing-up benchmark without ROS: closed-form cart-pole, the nodes' own classes, one process.
 
 For quick studies of models, planners and costs; the benchmark that counts runs the nodes. Run it with
-``python -m mbrl_ros.benchmarks.offline_swingup SEEDS``.
+``python -m mbrl_ros.benchmarks.offline_swingup SEEDS MODEL``.
 """
 
 import sys
@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from mbrl_ros.control.controller import Controller
-from mbrl_ros.models.ensemble_training import EnsembleConfig, fit
-from mbrl_ros.models.probabilistic_ensemble import ProbabilisticEnsemble
+from mbrl_ros.models import model_class
+from mbrl_ros.models.trainers import TRAINERS
 from mbrl_ros.planners.base import Problem
 from mbrl_ros.planners.cem import CEM, CEMConfig
 from mbrl_ros.policies.smooth_random import SmoothRandom, SmoothRandomConfig
@@ -28,7 +29,8 @@ from mbrl_ros.types import Transitions
 class Settings:
     """What a study varies."""
 
-    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    model: str = "probabilistic_ensemble"
+    model_config: Any = None  # None: the model's defaults
     cem: CEMConfig = field(default_factory=CEMConfig)
     cost: CartpoleSwingupConfig = field(default_factory=CartpoleSwingupConfig)
     base_policy: SmoothRandomConfig = field(default_factory=SmoothRandomConfig)
@@ -86,10 +88,11 @@ class Study:
 
     def __init__(self, seed: int, settings: Settings) -> None:
         self.settings, self.seed = settings, seed
+        self.config = settings.model_config or model_class(settings.model).config_class()
         self.robot = load_robot("cartpole")
         self.rng = np.random.default_rng(seed)
         self.task = CartpoleSwingup(settings.cost)
-        self.model: ProbabilisticEnsemble | None = None
+        self.model: Any = None
         self.rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
         self.trajectory = -1
 
@@ -129,14 +132,14 @@ class Study:
         policy = SmoothRandom(self.settings.base_policy, -limit, limit, steps, self.rng)
         return lambda tick, z: policy.action(tick)
 
-    def mpc(self, model: ProbabilisticEnsemble) -> Callable[[int, np.ndarray], np.ndarray]:
+    def mpc(self, model: Any) -> Callable[[int, np.ndarray], np.ndarray]:
         """Actions planned with the newest model, refitted on the way."""
         settings, limit = self.settings, self.robot.u_max
         problem = Problem(model, self.task, -limit, limit, settings.horizon, settings.particles, settings.sample_noise)
         controller = Controller(CEM(settings.cem), problem, settings.delay_ticks, budget=float("inf"))
         controller.reset()
         sent = [np.zeros_like(limit)] * settings.delay_ticks
-        arrivals: dict[int, ProbabilisticEnsemble] = {}
+        arrivals: dict[int, Any] = {}
 
         def act(tick: int, z: np.ndarray) -> np.ndarray:
             if settings.refit_interval and tick and tick % settings.refit_interval == 0:
@@ -149,10 +152,11 @@ class Study:
 
         return act
 
-    def fit(self, warm: bool) -> ProbabilisticEnsemble:
+    def fit(self, warm: bool) -> Any:
         """Fit to everything recorded so far."""
         data = Transitions(*(np.array(column) for column in zip(*self.rows, strict=True)))
-        return fit(data, self.robot.layout, self.settings.ensemble, self.seed, self.model if warm else None)[0]
+        previous = self.model if warm else None
+        return TRAINERS[self.settings.model](data, self.robot.layout, self.config, self.seed, previous)[0]
 
 
 def step(x: np.ndarray, u: np.ndarray, dt: float, substeps: int = 10) -> np.ndarray:
@@ -169,8 +173,9 @@ def step(x: np.ndarray, u: np.ndarray, dt: float, substeps: int = 10) -> np.ndar
 
 def main() -> None:
     """Print every trial of every seed, failures included."""
-    for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 3):
-        trials = run(seed, Settings())
+    seeds, model = [*sys.argv[1:], *("3", "probabilistic_ensemble")[len(sys.argv) - 1 :]]
+    for seed in range(int(seeds)):
+        trials = run(seed, Settings(model=model))
         print(f"seed {seed}: experience {experience(trials)} s")
         for trial in trials:
             print(f"  {trial}", flush=True)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from mbrl_ros.errors import ConfigError
-from mbrl_ros.models.random_ensemble import random_ensemble
 from mbrl_ros.planners.base import Deadline, Planner, Problem
 
 EFFORT = ("samples", "simulations", "iterations")  # the setting of a planner's work, whichever it has
@@ -49,20 +48,15 @@ class RateCheck:
         return f"{said}; the nearest setting that holds the rate is {offer}"
 
 
-def check_rate(
-    planner_class: Any, config: Any, problem: Problem, model_config: Any, layout: Any, budget: float
-) -> RateCheck:
-    """Time the planner over a model with random weights; where it is too slow, look for a setting that is not.
+def check_rate(planner_class: Any, config: Any, problem: Problem, budget: float) -> RateCheck:
+    """Time the planner; where it is too slow, look for a setting that is not.
 
     Args:
         planner_class: class of the planner.
         config: its configuration.
-        problem: the control problem; its dynamics is replaced.
-        model_config: sizes of the ensemble.
-        layout: state layout.
+        problem: the control problem, over an `example` of the model that will be learned.
         budget: time a plan may take, s.
     """
-    problem = replace(problem, dynamics=random_ensemble(layout, model_config, np.random.default_rng(0)))
     seconds = planning_time(planner_class(config), problem)
     setting = next((f.name for f in fields(config) if f.name in EFFORT), "")
     if seconds <= budget or not setting:

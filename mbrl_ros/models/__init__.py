@@ -4,13 +4,18 @@ from typing import Any
 
 from mbrl_ros.registry import load_class
 
-MODELS = {"probabilistic_ensemble": "mbrl_ros.models.probabilistic_ensemble:ProbabilisticEnsemble"}
+MODELS = {
+    "gaussian_process": "mbrl_ros.models.gaussian_process:GaussianProcess",
+    "probabilistic_ensemble": "mbrl_ros.models.probabilistic_ensemble:ProbabilisticEnsemble",
+}
 
 
 def model_class(name: str) -> Any:
     """Class of the models called `name`; UnknownNameError lists the known names.
 
-    A model can be written to bytes and read back (see `serialization`) when its class has
+    ``cls.example(layout, config, rng)`` makes a model of the configured size with random weights, to compile and to
+    measure with before there are data. A model can be written to bytes and read back (see `serialization`) when its
+    class has
 
     - ``cls(layout, arrays)`` and the attributes `layout` (StateLayout) and `arrays` (by name), which are all of it,
     - `name`, its key in MODELS,

@@ -1,5 +1,10 @@
 """Trainers of the models by name; imports torch, so only the learner imports this."""
 
-from mbrl_ros.models import ensemble_training
+from collections.abc import Callable
 
-TRAINERS = {"probabilistic_ensemble": ensemble_training.fit}
+from mbrl_ros.models import ensemble_training, gaussian_process_training
+
+TRAINERS: dict[str, Callable] = {
+    "gaussian_process": gaussian_process_training.fit,
+    "probabilistic_ensemble": ensemble_training.fit,
+}

@@ -7,12 +7,13 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from mbrl_ros.benchmarks.offline_swingup import Settings, Study, Trial, experience, run, step
+from mbrl_ros.models.gaussian_process import GaussianProcessConfig
 from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig
 from mbrl_ros.planners.cem import CEMConfig
 from mbrl_ros.robots.cartpole_equations import derivative
 
 QUICK = Settings(
-    ensemble=EnsembleConfig(members=2, width=8, steps=20, refit_steps=10),
+    model_config=EnsembleConfig(members=2, width=8, steps=20, refit_steps=10),
     cem=CEMConfig(samples=8, rounds=1, elites=2),
     horizon=5,
     particles=2,
@@ -68,6 +69,14 @@ def test_a_seed_repeats_itself_and_seeds_differ():
 def test_each_setting_changes_the_motion(change):
     costs = [run(0, dataclasses.replace(QUICK, **c))[1].cost for c in ({}, change)]
     assert costs[0] != costs[1]
+
+
+def test_the_model_can_be_chosen():
+    chosen = dataclasses.replace(QUICK, model="gaussian_process", model_config=None)
+    study = Study(0, chosen)
+    study.trial()
+    assert study.fit(warm=False).name == "gaussian_process"
+    assert study.config == GaussianProcessConfig()
 
 
 def test_trials_limits_the_run():

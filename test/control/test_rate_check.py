@@ -4,15 +4,17 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
+from mbrl_ros import params_file
 from mbrl_ros.config import option
 from mbrl_ros.control.rate_check import check_rate
 from mbrl_ros.models.layout import StateLayout
-from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig
+from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.planners.base import Plan, Problem
 
 LAYOUT = StateLayout(("p", "v"), ("u",), (), {"p": "v"}, 0.1)
-SMALL = EnsembleConfig(members=2, width=4)
+SMALL = ProbabilisticEnsemble.example(LAYOUT, EnsembleConfig(members=2, width=4), np.random.default_rng(0))
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Sleeper:
 
 
 def check(budget, samples=16):
-    problem = Problem(None, None, -np.ones(1), np.ones(1), 3)
-    return check_rate(Sleeper, SleeperConfig(samples), problem, SMALL, LAYOUT, budget)
+    problem = Problem(SMALL, None, -np.ones(1), np.ones(1), 3)
+    return check_rate(Sleeper, SleeperConfig(samples), problem, budget)
 
 
 def test_a_planner_that_holds_the_rate_is_left_alone():
@@ -60,3 +62,17 @@ def test_where_nothing_holds_the_rate_it_says_so():
     found = check(budget=0.002)
     assert found.offer is None
     assert "shorter horizon" in found.message("sleeper")
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "array", "size"),
+    [("gaussian_process", "max_data", "inputs", 40), ("probabilistic_ensemble", "members", "w_in", 3)],
+)
+def test_the_rate_is_checked_over_the_model_that_will_be_learned(monkeypatch, model, setting, array, size):
+    seen = {}
+    monkeypatch.setattr(params_file, "check_rate", lambda planner, config, problem, budget: seen.update(p=problem))
+    parameters = params_file.resolve({"model": model}, None)
+    parameters["model_learner"][f"{model}.{setting}"] = size
+    params_file.check_planning_rate(parameters)
+    assert seen["p"].dynamics.name == model
+    assert len(seen["p"].dynamics.arrays[array]) == size

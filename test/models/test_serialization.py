@@ -223,7 +223,10 @@ def test_a_plain_safetensors_file_is_refused():
     "changes, message",
     [
         ({"format": "2"}, "format 2"),
-        ({"kind": "crystal_ball"}, "unknown model 'crystal_ball'; choose one of: probabilistic_ensemble"),
+        (
+            {"kind": "crystal_ball"},
+            "unknown model 'crystal_ball'; choose one of: gaussian_process, probabilistic_ensemble",
+        ),
         ({"robot": "walker"}, "robot 'walker', not 'cartpole'"),
         ({"version": "-1"}, "version is '-1'"),
         ({"data_size": "many"}, "data_size is 'many'"),
