@@ -29,6 +29,9 @@ class GaussianProcessConfig:
     max_data: int = option(300, "most transitions kept, those that tell most", low=1, high=2000)
     iterations: int = option(60, "steps of the search for hyperparameters, fit from scratch", low=0, high=10_000)
     refit_iterations: int = option(15, "the same, refit that starts from the last model", low=0, high=10_000)
+    outlier: float = option(
+        3.3, "standard deviations off all others' prediction from which a transition is left out", low=1.0, high=1e9
+    )
     noise_floor: float = option(1e-3, "smallest noise, in standard deviations of the target", low=1e-4, high=1.0)
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from mbrl_ros.types import Transitions
 
 LENGTH, SIGNAL, NOISE, LINEAR = 2.0, 1.0, 0.1, 0.3  # medians of the priors and first guess, data in unit variance
 PRIOR_STD = 1.5  # of the logarithms
+OUTLIER_SHARE = 20  # at most one transition in so many is left out
 BOUNDS = {"length": (0.05, 1e3), "signal": (0.02, 50.0), "noise": (1e-4, 3.0), "linear": (1e-3, 10.0)}
 
 
@@ -72,12 +73,14 @@ def fit(
     if previous is not None:
         theta = clipped(carried_over(previous, scales, config), config)
     rows = informative(z, theta, config.max_data)
+    theta, steps = maximised(theta, z[rows], y[rows], config, config.refit_iterations if warm else config.iterations)
+    believed = rows[credible(z[rows], y[rows], theta, config.outlier)]
+    if len(believed) < len(rows):
+        rows = believed
+        theta, more = maximised(theta, z[rows], y[rows], config, config.refit_iterations)
+        steps += more
     z, y = z[rows], y[rows]
-    steps = loss = 0
-    for k in range(len(theta)):
-        theta[k], done = maximised(theta[k], z, y[:, k], config, config.refit_iterations if warm else config.iterations)
-        steps += done
-        loss += negative_log_likelihood(theta[k], z, y[:, k])[0] / y.size
+    loss = sum(negative_log_likelihood(t, z, target)[0] for t, target in zip(theta, y.T, strict=True)) / y.size
     arrays = {"inputs": z} | scales | hyperparameters(theta, z.shape[1])
     arrays |= drawn(arrays, y, config, np.random.default_rng(seed))
     if not all(np.isfinite(a).all() for a in arrays.values()):
@@ -133,19 +136,22 @@ def hyperparameters(theta: np.ndarray, d: int) -> dict[str, np.ndarray]:
 def maximised(
     theta: np.ndarray, z: np.ndarray, y: np.ndarray, config: GaussianProcessConfig, iterations: int
 ) -> tuple[np.ndarray, int]:
-    """Theta of one target that maximises marginal likelihood times prior (L-BFGS-B), and the steps made."""
-    limits = bounds(z.shape[1], config)
-    mean = prior_mean(z.shape[1], config.linear)
+    """Theta (ny, d + 2 or 3) that maximises marginal likelihood times prior (L-BFGS-B), and the steps made."""
+    if iterations == 0:
+        return theta, 0
+    limits, mean = bounds(z.shape[1], config), prior_mean(z.shape[1], config.linear)
 
-    def objective(t: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, gradient = negative_log_likelihood(t, z, y)
+    def objective(t: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, gradient = negative_log_likelihood(t, z, target)
         deviation = (t - mean) / PRIOR_STD
         return loss + 0.5 * deviation @ deviation, gradient + deviation / PRIOR_STD
 
-    if iterations == 0:
-        return theta, 0
-    found = minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": iterations})
-    return np.clip(found.x, *limits.T), int(found.nit)
+    options = {"maxiter": iterations}
+    found = [
+        minimize(objective, t, (target,), jac=True, method="L-BFGS-B", bounds=limits, options=options)
+        for t, target in zip(theta, y.T, strict=True)
+    ]
+    return clipped(np.array([f.x for f in found]), config), sum(int(f.nit) for f in found)
 
 
 def negative_log_likelihood(theta: np.ndarray, z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
@@ -219,6 +225,31 @@ def informative(z: np.ndarray, theta: np.ndarray, count: int) -> np.ndarray:
     return np.sort(chosen)
 
 
+def credible(z: np.ndarray, y: np.ndarray, theta: np.ndarray, threshold: float) -> np.ndarray:
+    """Rows without the outliers, such as a collision: those that all others together did not foresee.
+
+    The worst goes first, so that it cannot hide the next: at most one row in OUTLIER_SHARE, one by one, while it lies
+    further than `threshold` standard deviations off its leave-one-out prediction (Rasmussen and Williams 2006, section
+    5.4.2: residual ``[C^-1 y]_i / [C^-1]_ii``, variance ``1 / [C^-1]_ii``).
+    """
+    p = hyperparameters(theta, z.shape[1])
+    rows = np.arange(len(z))
+    for _ in range(len(z) // OUTLIER_SHARE):
+        surprise = np.zeros(len(rows))
+        for k in range(len(theta)):
+            P = inverse(cholesky(noisy_covariance(z[rows], p, k)))
+            surprise = np.maximum(surprise, np.abs(P @ y[rows, k]) / np.sqrt(np.diag(P)))
+        if surprise.max() <= threshold:
+            break
+        rows = np.delete(rows, surprise.argmax())
+    return rows
+
+
+def noisy_covariance(z: np.ndarray, arrays: dict[str, np.ndarray], k: int) -> np.ndarray:
+    """Covariance C of the data of learned entry k: (n, n)."""
+    return covariance(z, z, arrays, k) + arrays["noise_std"][k] ** 2 * np.eye(len(z))
+
+
 def drawn(
     arrays: dict[str, np.ndarray], y: np.ndarray, config: GaussianProcessConfig, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
@@ -240,9 +271,8 @@ def drawn(
     residual = y.T - prior - centred(rng.standard_normal((E, ny, n))) * arrays["noise_std"][:, None]
     weights = np.empty((E, ny, n))
     for k in range(ny):
-        C = covariance(z, z, arrays, k)
-        C[np.diag_indices(n)] += arrays["noise_std"][k] ** 2
-        weights[:, k] = cho_solve((cholesky(C), True), residual[:, k].T).T
+        factor = cholesky(noisy_covariance(z, arrays, k))
+        weights[:, k] = cho_solve((factor, True), residual[:, k].T).T
     return {
         "weights": weights,
         "wave_frequencies": frequencies,

@@ -14,6 +14,7 @@ from mbrl_ros.models.gaussian_process import GaussianProcessConfig, covariance
 from mbrl_ros.models.gaussian_process_training import (
     carried_over,
     centred,
+    credible,
     fit,
     hyperparameters,
     informative,
@@ -138,6 +139,38 @@ def test_a_linear_part_is_taken_up_and_dropped_at_a_refit():
     )
 
 
+def test_a_collision_is_left_out_and_does_no_harm():
+    data, test = pendulum(60), pendulum(100, seed=1, noise=0.0)
+    x_next = data.x_next.copy()
+    x_next[[20, 33], 1] += [0.6, -0.4]  # six and four times the largest push, in 3 % of the data
+    struck = dataclasses.replace(data, x_next=x_next)
+    errors = {}
+    for name, seen, outlier in (("clean", data, 3.3), ("struck", struck, 3.3), ("believed", struck, 1e9)):
+        model, report = fit(seen, LAYOUT, dataclasses.replace(CONFIG, outlier=outlier), 0)
+        error = model.posterior(test.x, test.u)[0] - LAYOUT.targets(test.x, test.x_next)
+        errors[name] = np.sqrt(np.mean(error**2))
+    assert report.kept == 60, "nothing is left out where everything is believed"
+    assert errors["struck"] < 1.5 * errors["clean"] < 0.5 * errors["believed"]
+
+
+def test_a_row_is_judged_by_the_fit_to_all_others():
+    """One row only can go: the one whose distance from the prediction without it is largest, and only beyond it."""
+    rng = np.random.default_rng(5)
+    z, y, theta = rng.normal(size=(20, 2)), rng.normal(size=(20, 1)), np.log([[0.8, 1.2, 1.0, 0.3, 0.4]])
+    p = hyperparameters(theta, 2)
+    distance = np.empty(20)
+    for i in range(20):
+        rest = np.delete(np.arange(20), i)
+        cross = covariance(z[i : i + 1], z[rest], p, 0)
+        C = covariance(z[rest], z[rest], p, 0) + 0.3**2 * np.eye(19)
+        variance = covariance(z[i : i + 1], z[i : i + 1], p, 0) + 0.3**2 - cross @ np.linalg.solve(C, cross.T)
+        distance[i] = (np.abs(y[i] - cross @ np.linalg.solve(C, y[rest])) / np.sqrt(variance)).item()
+    worst = int(distance.argmax())
+    assert credible(z, y, theta, distance.max() - 1e-6).tolist() == np.delete(np.arange(20), worst).tolist()
+    assert credible(z, y, theta, distance.max() + 1e-6).tolist() == list(range(20))
+    assert len(credible(z[:19], y[:19], theta, 0.01)) == 19, "one in twenty at most"
+
+
 def entropy(rows, z, theta):
     p = hyperparameters(theta, z.shape[1])
     total = 0.0
@@ -182,6 +215,7 @@ def test_a_subset_is_nearly_as_good_as_all():
         {"max_data": 30},
         {"iterations": 3},
         {"noise_floor": 0.5},
+        {"outlier": 1.0},
     ],
     ids=str,
 )
