@@ -36,7 +36,11 @@ def add_sim(sim: argparse.ArgumentParser) -> None:
     sim.add_argument("--trials", type=int, help="largest number of trials (default 12)")
     sim.add_argument("--lockstep", action="store_true", default=None, help="deterministic, as fast as it goes")
     sim.add_argument("--gui", action="store_true", default=None, help="show the PyBullet window")
-    sim.add_argument("--output", type=Path, help="run folder (default runs/<robot>_<planner>_seed<seed>_<time>)")
+    sim.add_argument(
+        "--output",
+        type=Path,
+        help="run folder; one with a run in it is resumed (default runs/<robot>_<planner>_seed<seed>_<time>)",
+    )
     sim.add_argument("--params-file", type=Path, help="ROS parameter file; command-line options win over it")
     sim.add_argument("--namespace", default="", help="ROS namespace of the graph")
     sim.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error", "fatal"))

@@ -19,7 +19,8 @@ from mbrl_ros.reporting.summary import RunSummary, read_summary, write_summary
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.terminal import RunView, plain_header, plain_line, render
 
-DISCOVERY = 0.5  # s in which another graph on this machine makes itself known
+DISCOVERY = 0.5  # s in which another graph on this machine usually makes itself known
+STARTING = 8.0  # s from the start in which another graph ends the run; later the other one is the one that goes
 REFRESH = 0.25  # s between two pictures of the live view
 
 
@@ -100,6 +101,7 @@ def supervise(folder: Path, arguments: argparse.Namespace, view: RunView, interr
     from mbrl_ros.nodes.monitor import MonitorSession
 
     session = MonitorSession(arguments.namespace, view)
+    settled = time.monotonic() + STARTING
     try:
         refuse_company(session, DISCOVERY)
         graph = Graph(folder / PARAMETERS, folder / "logs", arguments.namespace, arguments.log_level)
@@ -108,7 +110,8 @@ def supervise(folder: Path, arguments: argparse.Namespace, view: RunView, interr
             def serve() -> None:
                 session.serve(0.05)
                 show()
-                refuse_company(session, guards=1)
+                if time.monotonic() < settled:
+                    refuse_company(session, guards=1)
 
             return watch(graph, serve, interrupted)
     finally:
@@ -179,7 +182,7 @@ def make_report(folder: Path) -> None:
     from mbrl_ros.reporting.report import write_report
 
     if not (folder / SUMMARY).exists():
-        print("no report: no trial has begun")
+        print("no report: nothing was recorded")
         return
     print("writing the report ...", flush=True)
     try:
