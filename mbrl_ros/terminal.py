@@ -24,7 +24,6 @@ class RunView:
     planning_ms: deque[float] = field(default_factory=lambda: deque(maxlen=2000))
     tick: Mapping[str, float] = field(default_factory=dict)
     nodes: dict[str, tuple[int, str]] = field(default_factory=dict)
-    messages: deque[str] = field(default_factory=lambda: deque(maxlen=4))
 
     def planning(self) -> str:
         """Planning time so far: p50, p99 and maximum in ms."""
@@ -106,5 +105,4 @@ def render(view: RunView) -> RenderableType:
         f"spread {number(get('spread', math.nan))}   model {int(get('model_version', 0))}"
     )
     parts: list[RenderableType] = [trials, Text(), nodes, Text(), Text(now)]
-    parts += [Text(message, style="yellow") for message in view.messages]
     return Panel(Group(*parts), title=view.title, border_style="cyan")

@@ -48,8 +48,9 @@ class CommandGuard(PipelineNode):
             self.send(time.time_ns(), decision)
 
     def send(self, stamp_ns: int, decision: Decision) -> None:
-        """Publish to the actuators and say what was sent and why."""
-        self.actuate(decision)
+        """Publish to the actuators, which are left to others while disarmed, and say what was sent and why."""
+        if self.guard.state is not GuardState.DISARMED:
+            self.actuate(decision)
         self.applied.publish(to_command(stamp_ns, self.robot.actuators, decision.effort, decision.flag))
         if decision.reason and self.guard.state is not GuardState.DISARMED:
             self.get_logger().warning(decision.reason, throttle_duration_sec=1.0)

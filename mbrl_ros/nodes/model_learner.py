@@ -41,7 +41,8 @@ class ModelLearner(PipelineNode):
         self.learner.version = max(model_versions(self.folder), default=0)
         self.pairer = TransitionPairer(round(1e9 * robot.dt), self.store.next_trajectory)
         self.trial, self.policy, self.phase = 0, "", "done"
-        self.active_version, self.fit_seconds, self.problem = 0, 0.0, ""
+        self.active_version, self.fit_seconds = 0, 0.0
+        self.problems: dict[str, str] = {}  # what is wrong with: storing, fitting, keeping the model
         self.observed_ns = self.applied_ns = 0
         self.open_tick: int | None = None  # lockstep: tick that has yet to be reported done
         self.open_trial: int | None = None  # trial whose end has yet to be acknowledged
@@ -109,9 +110,9 @@ class ModelLearner(PipelineNode):
         for pair in pairs:
             try:
                 self.learner.add(pair, self.trial)
-                self.problem = ""
+                self.problems.pop("store", None)
             except MbrlError as error:
-                self.problem = str(error)
+                self.problems["store"] = str(error)
                 self.get_logger().error(f"transition not stored: {error}", throttle_duration_sec=1.0)
         if self.config.lockstep and self.observed_ns == self.applied_ns:
             self.open_tick = self.observed_ns
@@ -141,9 +142,10 @@ class ModelLearner(PipelineNode):
             fitted = future.result()
             data = to_bytes(fitted.model, self.learner.version + 1, fitted.data_size, self.robot.name)
         except MbrlError as error:
-            self.problem = str(error)
+            self.problems["fit"] = str(error)
             self.get_logger().error(f"model version {self.learner.version} stays in use: {error}")
             return
+        self.problems.pop("fit", None)
         self.learner.accept(fitted)
         self.fit_seconds = fitted.report.seconds
         self.doing(f"model {self.learner.version} from {fitted.data_size} transitions")
@@ -151,8 +153,8 @@ class ModelLearner(PipelineNode):
         try:
             write_atomically(model_path(self.folder, self.learner.version), data)
         except MbrlError as error:
-            self.problem = str(error)
-            self.get_logger().error(self.problem)
+            self.problems["model file"] = str(error)
+            self.get_logger().error(str(error))
 
     def settle(self) -> None:
         """Acknowledge the tick or the trial once the controller uses the newest model."""
@@ -183,9 +185,9 @@ class ModelLearner(PipelineNode):
 
     def status(self) -> tuple[bytes, dict[str, object]]:
         """See PipelineNode."""
-        if self.problem:
-            self.doing(self.problem)
-        return ERROR if self.problem else OK, {
+        if self.problems:
+            self.doing("; ".join(self.problems.values()))
+        return ERROR if self.problems else OK, {
             "transitions": len(self.learner),
             "model_version": self.learner.version,
             "fit_seconds": f"{self.fit_seconds:.2f}",

@@ -14,6 +14,7 @@ from trajectory_msgs.msg import JointTrajectory
 from mbrl_ros.control.controller import Controller, Tick
 from mbrl_ros.control.problem import make_problem
 from mbrl_ros.errors import ModelRejectedError
+from mbrl_ros.models import model_class
 from mbrl_ros.models.serialization import from_bytes
 from mbrl_ros.nodes.conversions import (
     from_joint_state,
@@ -61,6 +62,7 @@ class MpcController(PipelineNode):
         self.listen_to(UInt8MultiArray, "dynamics_model", self.on_model, LATCHED)
         self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
         self.listen_to(JointState, "observation", self.on_observation)
+        self.warm_up()
         self.doing("waiting for a trial")
 
     def reconfigure(self, config: Any, groups: dict[str, Any]) -> None:
@@ -80,17 +82,16 @@ class MpcController(PipelineNode):
         if hasattr(model, "with_threads"):
             model = model.with_threads(self.config.threads)
         self.controller.use(model)
-        if not self.acting:
-            self.warm_up()
         self.version = header.version
         self.model_version.publish(UInt64(data=self.version))
 
     def warm_up(self) -> None:
-        """Compile and load everything a tick needs, before the robot moves."""
-        self.controller.reset()
+        """Compile and load all that a tick needs, before the robot moves: plan through a model with random weights."""
+        cls, rng = model_class(self.config.model), np.random.default_rng(0)
+        self.controller.use(cls.example(self.robot.layout, cls.config_class(), rng))
         x = np.concatenate([self.robot.start_position, np.zeros(len(self.robot.joints))])
         for _ in range(2):
-            self.controller.tick(x, np.random.default_rng(0))
+            self.controller.tick(x, rng)
         self.controller.reset()
 
     def on_trial(self, message: DiagnosticStatus) -> None:

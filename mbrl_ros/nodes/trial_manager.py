@@ -133,13 +133,15 @@ class TrialManager(PipelineNode):
     def run_trials(self) -> str:
         """Run trials until solved or used up; returns how the run ended."""
         self.wait_for_graph()
-        while len(self.results) < self.config.trials:
+        while not self.solved() and len(self.results) < self.config.trials:
             self.run_trial(len(self.results), "base" if len(self.results) < self.config.base_trials else "mpc")
             self.write("interrupted")
-            last = self.results[-self.config.stop_after_solved :]
-            if len(last) == self.config.stop_after_solved and all(r.solved for r in last):
-                return "solved"
-        return "trials used up"
+        return "solved" if self.solved() else "trials used up"
+
+    def solved(self) -> bool:
+        """Whether enough trials in a row were solved."""
+        last = self.results[-self.config.stop_after_solved :]
+        return len(last) == self.config.stop_after_solved and all(r.solved for r in last)
 
     def run_trial(self, index: int, policy: str) -> None:
         """One trial: reset, announce, arm, run, disarm, wait for the learner, score."""
