@@ -1,6 +1,6 @@
 """Tables of parameters for the documentation, rendered from the configuration dataclasses, so that they cannot drift.
 
-``python -m mbrl_ros.parameter_tables docs/planners.md`` renders anew whatever stands between the lines
+``python -m mbrl_ros.parameter_tables docs/planners.md docs/models.md`` renders anew whatever stands between the lines
 ``<!-- parameters NAME -->`` and ``<!-- end parameters -->`` of a page.
 """
 
@@ -16,6 +16,7 @@ import yaml
 from mbrl_ros.config import allowed
 from mbrl_ros.errors import MbrlError, lookup
 from mbrl_ros.graph import ControllerConfig, SharedConfig
+from mbrl_ros.models import MODELS, model_class
 from mbrl_ros.planners import PLANNERS, planner_class
 from mbrl_ros.planners.collocation_solver import CollocationSettings
 from mbrl_ros.planners.risk import RiskConfig
@@ -32,7 +33,8 @@ def tables() -> dict[str, dict[str, Field]]:
         "risk": prefixed("risk", RiskConfig),
         "collocation_solver": {f.name: f for f in fields(CollocationSettings)},
     }
-    return result | {name: prefixed(name, planner_class(name).config_class) for name in PLANNERS}
+    models = {name: prefixed(name, model_class(name).config_class) for name in MODELS}
+    return result | models | {name: prefixed(name, planner_class(name).config_class) for name in PLANNERS}
 
 
 def prefixed(group: str, cls: Any) -> dict[str, Field]:

@@ -1,4 +1,4 @@
-"""docs/planners.md says what the code does: its tables, its sections, the files it names, its example."""
+"""docs/planners.md and docs/models.md say what the code does: tables, sections, the files they name, an example."""
 
 import dataclasses
 import re
@@ -9,13 +9,17 @@ import yaml
 
 import mbrl_ros
 from mbrl_ros.config import option
+from mbrl_ros.models import MODELS, model_class
 from mbrl_ros.parameter_tables import as_yaml, main, render, tables, updated
 from mbrl_ros.planners import PLANNERS, planner_class
 from mbrl_ros.planners.risk import RISKS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "planners.md").read_text()
-SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+MODELS_PAGE = (ROOT / "docs" / "models.md").read_text()
+SECTIONS, MODEL_SECTIONS = (
+    dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)) for page in (PAGE, MODELS_PAGE)
+)
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -28,12 +32,24 @@ class Sample:
     switch: str = option("off", "on or off", choices=("on", "off"))
 
 
-def test_the_tables_are_those_of_the_code():
-    assert updated(PAGE) == PAGE, "run: python -m mbrl_ros.parameter_tables docs/planners.md"
+@pytest.mark.parametrize("page", [PAGE, MODELS_PAGE], ids=["planners", "models"])
+def test_the_tables_are_those_of_the_code(page):
+    assert updated(page) == page, "run: python -m mbrl_ros.parameter_tables docs/planners.md docs/models.md"
 
 
-def test_every_table_is_on_the_page_once():
-    assert sorted(re.findall(r"<!-- parameters (\S+) -->\n", PAGE)) == sorted(tables())
+def test_every_table_is_on_one_page_once():
+    assert sorted(re.findall(r"<!-- parameters (\S+) -->\n", PAGE + MODELS_PAGE)) == sorted(tables())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_has_a_section_with_source_equation_and_all_its_parameters(name):
+    section = MODEL_SECTIONS[name]
+    assert re.search(r"^Source: .*\d{4}", section, re.MULTILINE), "a name and a year"
+    assert re.search(r"^When: ", section, re.MULTILINE)
+    assert re.search(r"^    .*=", section, re.MULTILINE), "the equation, indented"
+    assert f"`models/{name}.py`" in section and f"| `{name}` |" in MODEL_SECTIONS["Which one"]
+    for field in dataclasses.fields(model_class(name).config_class):
+        assert f"| `{name}.{field.name}` |" in section
 
 
 @pytest.mark.parametrize("name", PLANNERS)
@@ -63,7 +79,7 @@ def test_the_controllers_section_has_every_risk_measure_and_the_controllers_own_
 
 
 def test_files_that_are_named_exist():
-    named = re.findall(r"`([a-z_]+/[a-z_]+\.py)`", PAGE)
+    named = re.findall(r"`([a-z_]+/[a-z_]+\.py)`", PAGE + MODELS_PAGE)
     assert len(set(named)) > 15
     package = Path(mbrl_ros.__file__).parent
     assert [name for name in named if not ((package / name).exists() or (ROOT / name).exists())] == []

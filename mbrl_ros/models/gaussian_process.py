@@ -261,8 +261,12 @@ class GaussianProcess:
 
 def squared_exponential(a: np.ndarray, b: np.ndarray, std: float) -> np.ndarray:
     """``std^2 exp(-|a_i - b_j|^2 / 2)`` of inputs in length scales: a (B, d), b (n, d) -> (B, n)."""
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
-    return std**2 * np.exp(-0.5 * np.maximum(squares, 0.0))
+    exponent = a @ b.T  # in place from here on: new arrays of this size cost as much as the arithmetic
+    exponent -= 0.5 * (a**2).sum(axis=1)[:, None]
+    exponent -= 0.5 * (b**2).sum(axis=1)
+    np.exp(np.minimum(exponent, 0.0, out=exponent), out=exponent)
+    exponent *= std**2
+    return exponent
 
 
 def covariance(a: np.ndarray, b: np.ndarray, arrays: dict[str, np.ndarray], k: int) -> np.ndarray:

@@ -177,7 +177,8 @@ def negative_log_likelihood(theta: np.ndarray, z: np.ndarray, y: np.ndarray) -> 
     C[np.diag_indices(n)] += noise[0] ** 2
     factor = cholesky(C)
     a = cho_solve((factor, True), y)
-    W = np.outer(a, a) - inverse(factor)
+    W = np.outer(a, a)
+    W -= inverse(factor)
     G = W * bumps
     # sum_ij G_ij (z_i - z_j)^2 without the differences: G is symmetric
     apart = 2.0 * (G.sum(axis=1) @ scaled**2 - (scaled * (G @ scaled)).sum(axis=0))
@@ -196,8 +197,9 @@ def cholesky(C: np.ndarray) -> np.ndarray:
 
 def inverse(factor: np.ndarray) -> np.ndarray:
     """Inverse (n, n) from the lower Cholesky factor."""
-    lower = np.tril(dpotri(factor, lower=1)[0])
-    return lower + np.tril(lower, -1).T
+    P = dpotri(factor, lower=1)[0]  # its upper half keeps the factor's, which is zero
+    P += np.tril(P, -1).T
+    return P
 
 
 def informative(z: np.ndarray, theta: np.ndarray, count: int) -> np.ndarray:
