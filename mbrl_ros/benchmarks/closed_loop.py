@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from mbrl_ros.models.analytic import AnalyticDynamics
-from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig
-from mbrl_ros.models.random_ensemble import random_ensemble
+from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.planners import PLANNERS, planner_class
 from mbrl_ros.planners.base import Deadline, Problem
 from mbrl_ros.robots.cartpole_equations import derivative
@@ -130,7 +129,7 @@ def swing_up(planner: Any, seed: int) -> tuple[float, float]:
 
 def decision_ms(planner: Any) -> float:
     """Median time in ms of a decision through an ensemble of the default size with 5 particles."""
-    model = random_ensemble(load_robot("cartpole").layout, EnsembleConfig(), np.random.default_rng(0))
+    model = ProbabilisticEnsemble.example(load_robot("cartpole").layout, EnsembleConfig(), np.random.default_rng(0))
     setting = replace(problem(), dynamics=model, particles=5)
     state, times = planner.initial_state(setting), []
     for tick in range(TIMED + 2):

@@ -12,7 +12,6 @@ from mbrl_ros.planners.base import DifferentiableDynamics
 # Angles and positions not in the first places, one learned entry that is nobody's derivative, two actions.
 LAYOUT = StateLayout(("v", "p", "w", "theta", "s"), ("f", "g"), ("theta",), {"p": "v", "theta": "w"}, 0.05)
 NY = 3
-from mbrl_ros.models.random_ensemble import random_ensemble
 
 
 @pytest.fixture(scope="module", params=[1, 2, 4], ids=lambda n: f"{n} layers")
@@ -116,7 +115,7 @@ def test_hessian_is_the_slope_of_the_network_in_float64():
     """Against torch's second derivatives of the same weights in double precision."""
     layout = StateLayout(("p", "a", "v", "w"), ("f",), ("a",), {"p": "v", "a": "w"}, 0.05)
     rng = np.random.default_rng(0)
-    model = random_ensemble(layout, EnsembleConfig(members=3, width=16), rng)
+    model = ProbabilisticEnsemble.example(layout, EnsembleConfig(members=3, width=16), rng)
     weights = {k: torch.tensor(v.astype(float)) for k, v in model.arrays.items()}
 
     def step(z):

@@ -9,8 +9,7 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from std_msgs.msg import UInt8MultiArray
 
-from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig
-from mbrl_ros.models.random_ensemble import random_ensemble
+from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.nodes.mpc_controller import MpcController
 from mbrl_ros.robots.description import load_robot
@@ -29,7 +28,7 @@ def controller():
 
 
 def model_bytes(version, robot="cartpole"):
-    model = random_ensemble(LAYOUT, EnsembleConfig(members=2, width=4), np.random.default_rng(version))
+    model = ProbabilisticEnsemble.example(LAYOUT, EnsembleConfig(members=2, width=4), np.random.default_rng(version))
     return to_bytes(model, version, 10, robot)
 
 
