@@ -42,5 +42,5 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.set_yticks([])
     axes.margins(x=0.1)
     axes.axvline(1.0, color="0.6", linewidth=0.8, zorder=0)
-    axes.set_xlabel("ratio, one thread (black: goal; red: missed)")
+    axes.set_xlabel("ratio; ours on one thread where no other number is named (black: goal; red: missed)")
     figure.savefig(path, dpi=120)
