@@ -66,7 +66,7 @@ def params_file(tmp_path, content):
 def test_every_argument_is_declared_with_a_description():
     declared = [a for a in SIM.generate_launch_description().entities if isinstance(a, DeclareLaunchArgument)]
     assert {a.name for a in declared} == {
-        *OPTIONS, "namespace", "params_file", "use_sim_time", "output", "log_level",
+        *OPTIONS, "namespace", "params_file", "use_sim_time", "output", "fit_rate", "log_level",
     }  # fmt: skip
     assert all(a.description and a.description != "no description given" for a in declared)
 
@@ -77,6 +77,7 @@ def test_choices_are_the_registries_and_descriptions_name_the_defaults():
     assert choices == {
         "planner": ["unset", *PLANNERS],
         "model": ["unset", *MODELS],
+        "fit_rate": ["true", "false"],
         "lockstep": ["unset", "true", "false"],
         "gui": ["unset", "true", "false"],
         "use_sim_time": ["unset", "true", "false"],
