@@ -215,7 +215,7 @@ def test_run_ends_by_itself_and_leaves_the_report(tmp_path):
     process = launch(tmp_path, 0, trials=1)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
-    assert "Traceback" not in output
+    assert "Traceback" not in output, output
     assert (tmp_path / "run" / "report.html").is_file()
     assert read_summary(tmp_path / "run").ended == "trials used up"
 
@@ -227,7 +227,7 @@ def test_interrupt_ends_every_node_and_leaves_the_summary(tmp_path):
     process.send_signal(signal.SIGINT)
     output += process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
-    assert "Traceback" not in output
+    assert "Traceback" not in output, output
     assert output.count("process has finished cleanly") == len(GRAPH), output
     assert "interrupted; every process has ended" in output
     assert read_summary(tmp_path / "run").ended == "interrupted"
