@@ -55,7 +55,16 @@ def add_swingup(swingup: argparse.ArgumentParser) -> None:
     swingup.add_argument("--seeds", type=int, default=10, help="seeds 0 .. N-1 (default 10)")
     swingup.add_argument("--trials", type=int, default=12, help="largest number of trials a seed (default 12)")
     swingup.add_argument("--planner", default="cem", help="planner (default cem)")
-    swingup.add_argument("--model", default="probabilistic_ensemble", help="dynamics model")
+    swingup.add_argument(
+        "--model",
+        "--models",
+        dest="models",
+        nargs="+",
+        default=["probabilistic_ensemble"],
+        metavar="MODEL",
+        help="dynamics models, one after the other (default probabilistic_ensemble)",
+    )
+    swingup.add_argument("--robot", default="cartpole", help="robot (default cartpole)")
     swingup.add_argument("--params-file", type=Path, help="ROS parameter file")
     swingup.add_argument("--json", type=Path, help="write one row a seed to this file")
 
