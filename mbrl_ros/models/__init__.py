@@ -13,12 +13,11 @@ MODELS = {
 def model_class(name: str) -> Any:
     """Class of the models called `name`; UnknownNameError lists the known names.
 
-    ``cls.example(layout, config, rng)`` makes a model of the configured size with random weights, to compile and to
-    measure with before there are data. A model can be written to bytes and read back (see `serialization`) when its
-    class has
+    A model is a `base.LearnedModel`: it implements `members`, `predict_member` and ``cls.example(layout, config,
+    rng)``, a model of the configured size with random weights, to compile and to measure with before there are data.
+    It is written to bytes and read back (see `serialization`) by what its class says:
 
-    - ``cls(layout, arrays)`` and the attributes `layout` (StateLayout) and `arrays` (by name), which are all of it,
-    - `name`, its key in MODELS,
+    - `name`, its key in MODELS, and `config_class`,
     - `array_shapes`: array name -> names of its dimensions, blank separated. ``features``, ``outputs`` (2 ny),
       ``learned`` (ny) are known from the layout; any other name is one size throughout; ``*`` after it allows zero,
     - `array_type`: dtype of all arrays; `positive_arrays`: names of the arrays whose entries must be above zero.

@@ -141,26 +141,25 @@ def sampled_change(heads, bias, noise, low, high, mean, std, change):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def rollout(x0, actions, noise, members, net, scale, bounds, layout, dt, out):
-    """Roll every candidate out under every particle; a particle keeps its member (TS-infinity).
+def rollout(actions, noise, members, net, scale, bounds, layout, dt, out):
+    """Roll every candidate out under every particle.
 
     Particles run one after the other: their activations then stay in the cache, and more rows in one product
     were measured to gain nothing (64 rows already reach the peak of the BLAS). The call does not hold Python's lock,
     so that threads may share the particles.
 
     Args:
-        x0: start states (P, nx), one a particle.
         actions: candidates (H, N, nu), time first.
         noise: standard normal draws (P, H, ny), shared by the candidates so that they are compared under
             the same luck; (P, 0, ny) for the mean.
-        members: member index of each particle (P,).
+        members: member of each particle at each step (P, H).
         net: (w_in, b_in, w_hidden, b_hidden, w_out, b_out), members on the leading axis
             (w_hidden: members, layers, width, width); w_out and b_out need no columns of the log-variance for the mean.
         scale: (feature mean, feature 1/std, target mean, target std).
         bounds: (low, high) log-variance bounds (ny,).
         layout: (angle index, derivative index or -1 of each entry, learned index).
         dt: period in s.
-        out: result (P, H + 1, N, nx), time before candidates.
+        out: result (P, H + 1, N, nx), time before candidates; out[:, 0] holds the start.
     """
     w_in, b_in, w_hidden, b_hidden, w_out, b_out = net
     f_mean, f_inv, t_mean, t_std = scale
@@ -172,10 +171,9 @@ def rollout(x0, actions, noise, members, net, scale, bounds, layout, dt, out):
     h1, h2 = np.empty((n, width), np.float32), np.empty((n, width), np.float32)
     heads = np.empty((n, w_out.shape[2]), np.float32)
     change = np.empty((n, ny), np.float32)
-    for p in range(x0.shape[0]):
-        e = members[p]
-        out[p, 0] = x0[p]
+    for p in range(members.shape[0]):
         for t in range(horizon):
+            e = members[p, t]
             fill_features(out[p, t], actions[t], angles, f_mean, f_inv, features)
             h = last_hidden(features, w_in[e], b_in[e], w_hidden[e], b_hidden[e], h1, h2)
             np.dot(h, w_out[e], heads)

@@ -14,19 +14,14 @@ import numpy as np
 import torch
 from torch.nn.functional import silu, softplus
 
-from mbrl_ros.errors import MbrlError
+from mbrl_ros.models.fitting import FitError, checked, normaliser
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.models.probabilistic_ensemble import BOUNDS, WEIGHTS, EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.types import Transitions
 
-SMALLEST_STD = 1e-3  # of inputs and targets: constant entries must not be divided by zero
 LOG_VAR_LOW, LOG_VAR_HIGH = -9.0, 0.5  # soft bounds of the log-variance, targets having unit variance
 LARGEST_RESCALE = 10.0  # a normaliser that changed by more than this makes the last weights worthless
 LARGEST_GRADIENT = 100.0  # norm over all members, far above what training meets without outliers
-
-
-class FitError(MbrlError):
-    """No model could be fitted; the last good model stays in use."""
 
 
 @dataclass(frozen=True)
@@ -92,32 +87,10 @@ def fit(
     return model, FitReport(loss, done, time.perf_counter() - begin, len(data), start is not None, done < steps)
 
 
-def checked(data: Transitions, layout: StateLayout) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (n, n_features) and targets (n, ny) of the transitions, or FitError."""
-    if len(data) == 0:
-        raise FitError("fit: no transitions to learn from")
-    inputs, targets = layout.features(data.x, data.u), layout.targets(data.x, data.x_next)
-    bad = ~(np.isfinite(inputs).all(axis=1) & np.isfinite(targets).all(axis=1))
-    if bad.any():
-        raise FitError(f"fit: {bad.sum()} of {len(data)} transitions are not finite, the first is {bad.argmax()}")
-    return inputs, targets
-
-
 def mirrored(data: Transitions) -> Transitions:
     """The transitions, then all of them with every sign reversed: twice the data for a symmetric robot."""
     x, u, x_next = (np.concatenate([a, -a]) for a in (data.x, data.u, data.x_next))
     return Transitions(x, u, x_next, np.concatenate([data.trajectory, data.trajectory]))
-
-
-def normaliser(inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """SCALES that give inputs and targets zero mean and unit variance."""
-    scales = {
-        "feature_mean": inputs.mean(axis=0),
-        "feature_std": np.maximum(inputs.std(axis=0), SMALLEST_STD),
-        "target_mean": targets.mean(axis=0),
-        "target_std": np.maximum(targets.std(axis=0), SMALLEST_STD),
-    }
-    return {k: v.astype(np.float32) for k, v in scales.items()}
 
 
 def reusable(

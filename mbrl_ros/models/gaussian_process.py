@@ -16,6 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from mbrl_ros.config import option, validate
 from mbrl_ros.models import gaussian_process_kernel
+from mbrl_ros.models.base import LearnedModel
 from mbrl_ros.models.layout import StateLayout
 
 
@@ -39,7 +40,7 @@ class GaussianProcessConfig:
 
 
 @dataclass(frozen=True)
-class GaussianProcess:
+class GaussianProcess(LearnedModel):
     """A fitted process and E functions drawn from it; inputs z and targets y are normalised everywhere below.
 
         f_e(z) = offset_e + slope_e . z + sum_l w_el cos(omega_l . z + phase_l) + sum_i v_ei k(z, z_i)
@@ -52,9 +53,6 @@ class GaussianProcess:
         arrays: float64 arrays by name: inputs z_i (n, d) and v, `weights`, (E, ny, n); the waves; the linear part;
             hyperparameters of each learned entry; the normaliser.
     """
-
-    layout: StateLayout
-    arrays: dict[str, np.ndarray]
 
     name = "gaussian_process"
     config_class = GaussianProcessConfig
@@ -88,57 +86,20 @@ class GaussianProcess:
         sizes |= {"features": layout.n_features, "learned": ny}
         shapes = {k: [sizes[d] for d in v.split()] for k, v in cls.array_shapes.items()}
         arrays = {k: rng.standard_normal(shape) / np.sqrt(shape[-1]) for k, shape in shapes.items()}
+        arrays["wave_weights"] -= arrays["wave_weights"].mean(axis=0)  # as after a fit: waves cancel in the mean
         ones = ("length_scales", "signal_std", "feature_std", "target_std")
         arrays |= {k: np.ones(shapes[k]) for k in ones} | {k: np.full(ny, 0.1) for k in ("noise_std", "linear_std")}
         return cls(layout, arrays)
-
-    @property
-    def nx(self) -> int:
-        """State entries."""
-        return self.layout.nx
-
-    @property
-    def nu(self) -> int:
-        """Action entries."""
-        return self.layout.nu
 
     @property
     def members(self) -> int:
         """Number of functions E."""
         return len(self.arrays["weights"])
 
-    def rollout(
-        self, x0: np.ndarray, actions: np.ndarray, rng: np.random.Generator | None, particles: int
-    ) -> np.ndarray:
-        """Sampled futures of every candidate; particle p keeps function p mod E, as in `ProbabilisticEnsemble`.
-
-        Args:
-            x0: start state (nx,) or one a particle (P, nx).
-            actions: candidates (N, H, nu).
-            rng: source of the noise; None propagates each function without it.
-            particles: P.
-
-        Returns:
-            States (P, N, H + 1, nx), float32.
-        """
-        n, horizon, _ = actions.shape
+    def _advance(self, actions: np.ndarray, noise: np.ndarray, members: np.ndarray, out: np.ndarray) -> None:
         shared, weights, scale, index = self._constants
-        draws = (particles, 0 if rng is None else horizon, len(self.layout.learned))
-        noise = np.empty(draws, np.float32) if rng is None else rng.standard_normal(draws, dtype=np.float32)
-        out = np.empty((particles, horizon + 1, n, self.nx), np.float32)
-        gaussian_process_kernel.rollout(
-            np.ascontiguousarray(np.broadcast_to(x0, (particles, self.nx)), np.float32),
-            np.ascontiguousarray(actions.transpose(1, 0, 2), np.float32),
-            noise,
-            np.arange(particles) % self.members,
-            shared,
-            weights,
-            scale,
-            index,
-            np.float32(self.layout.dt),
-            out,
-        )
-        return out.transpose(0, 2, 1, 3)
+        dt = np.float32(self.layout.dt)
+        gaussian_process_kernel.rollout(actions, noise, members, shared, weights, scale, index, dt, out)
 
     @cached_property
     def _constants(self) -> tuple:
@@ -158,21 +119,21 @@ class GaussianProcess:
         return (*single, index)
 
     def predict(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each member's Gaussian over the change of the learned entries: its function, and the noise.
+        """See `LearnedModel.predict`; each member's mean is its function, the standard deviation is the noise."""
+        return self._gaussians(slice(None), x, u)
 
-        Args:
-            x: states (B, nx).
-            u: actions (B, nu).
+    def predict_member(self, member: int, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `LearnedModel.predict_member`."""
+        mean, std = self._gaussians(slice(member, member + 1), x, u)
+        return mean[0], std[0]
 
-        Returns:
-            Mean and standard deviation, each (E, B, ny), in the units of the state.
-        """
-        a = self.arrays
-        z = self._normalised(x, u)
+    def _gaussians(self, which: slice, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of some members, each (E', B, ny)."""
+        a, z = self.arrays, self._normalised(x, u)
         waves = np.cos(np.einsum("klf,bf->kbl", a["wave_frequencies"], z) + a["wave_phases"][:, None])
-        values = np.einsum("ekf,bf->ebk", a["slopes"], z) + a["offsets"][:, None]
-        values += np.einsum("ekl,kbl->ebk", a["wave_weights"], waves)
-        values += np.einsum("ekn,kbn->ebk", a["weights"], self._bumps(z))
+        values = np.einsum("ekf,bf->ebk", a["slopes"][which], z) + a["offsets"][which, None]
+        values += np.einsum("ekl,kbl->ebk", a["wave_weights"][which], waves)
+        values += np.einsum("ekn,kbn->ebk", a["weights"][which], self._bumps(z))
         std = np.broadcast_to(a["noise_std"] * a["target_std"], values.shape)
         return values * a["target_std"] + a["target_mean"], std
 
@@ -246,17 +207,6 @@ class GaussianProcess:
         pull = np.einsum("kbn,nf->bkf", weighted, a["inputs"]) - weighted.sum(axis=2).T[:, :, None] * z[:, None]
         slope = pull / a["length_scales"] ** 2 + a["slopes"].mean(axis=0)
         return slope * a["target_std"][:, None] / a["feature_std"]
-
-    def hessian(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Second derivatives of `step` by central differences of its Jacobians: (B, nx, nx + nu, nx + nu)."""
-        point, step = np.concatenate([x, u], axis=-1), 1e-4
-        offsets = step * np.eye(point.shape[-1])
-        shifted = point[:, None, None] + np.stack([offsets, -offsets], axis=1)  # (B, n, 2, n)
-        flat = shifted.reshape(-1, point.shape[-1])
-        jacobian = np.concatenate(self.linearize(flat[:, : self.nx], flat[:, self.nx :]), axis=-1)
-        ahead, behind = np.moveaxis(jacobian.reshape(*shifted.shape[:3], self.nx, -1), 2, 0)  # (B, n, nx, n)
-        slope = np.moveaxis((ahead - behind) / (2.0 * step), 1, 2)
-        return 0.5 * (slope + slope.swapaxes(2, 3))
 
 
 def squared_exponential(a: np.ndarray, b: np.ndarray, std: float) -> np.ndarray:

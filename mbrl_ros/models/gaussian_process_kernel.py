@@ -117,32 +117,30 @@ def workspace(count, waves):
     return squares, power, exponent, exponent.view(np.float32), np.empty(waves, np.float32)
 
 
-@njit(cache=True, error_model="numpy")
-def rollout(x0, actions, noise, members, shared, weights, scale, layout, dt, out):
-    """Roll every candidate out under every particle; a particle keeps its member.
+@njit(cache=True, nogil=True, error_model="numpy")
+def rollout(actions, noise, members, shared, weights, scale, layout, dt, out):
+    """Roll every candidate out under every particle.
 
     Args:
-        x0: start states (P, nx), one a particle.
         actions: candidates (H, N, nu), time first.
         noise: standard normal draws (P, H, ny), shared by the candidates; (P, 0, ny) for none.
-        members: member index of each particle (P,).
+        members: member of each particle at each step (P, H).
         shared: see `function_values`.
         weights: `member` of `function_values` with the members leading.
         scale: (feature mean, feature 1/std, target mean, target std, noise std).
         layout: (angle index, derivative index or -1 of each entry, learned index).
         dt: period in s.
-        out: result (P, H + 1, N, nx), time before candidates.
+        out: result (P, H + 1, N, nx), time before candidates; out[:, 0] holds the start.
     """
     f_mean, f_inv, t_mean, t_std, noise_std = scale
     angles, derivative, learned = layout
     horizon, n, _ = actions.shape
     features, change = np.empty((n, f_mean.size), np.float32), np.empty((n, learned.size), np.float32)
     work = workspace(shared[1].shape[2], shared[3].shape[1])
-    for p in range(x0.shape[0]):
-        e = members[p]
-        member = (weights[0][e], weights[1][e], weights[2][e], weights[3][e])
-        out[p, 0] = x0[p]
+    for p in range(members.shape[0]):
         for t in range(horizon):
+            e = members[p, t]
+            member = (weights[0][e], weights[1][e], weights[2][e], weights[3][e])
             fill_features(out[p, t], actions[t], angles, f_mean, f_inv, features)
             function_values(features, shared, member, work, change)
             for r in range(n):

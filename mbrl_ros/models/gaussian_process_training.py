@@ -13,7 +13,7 @@ from scipy.linalg import cho_solve
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
-from mbrl_ros.models.ensemble_training import FitError, checked, normaliser
+from mbrl_ros.models.fitting import FitError, checked, normaliser
 from mbrl_ros.models.gaussian_process import GaussianProcess, GaussianProcessConfig, covariance, squared_exponential
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.types import Transitions

@@ -21,6 +21,7 @@ from mbrl_ros.models.layout import StateLayout
 FORMAT = "1"
 MAX_HEADER = 1 << 20  # bytes; a header of ours has a few thousand
 NO_DIGEST = "0" * 64
+OPTIONAL_SHAPES = {"horizon_scale": "calibrated_periods"}  # arrays that any model may have; all are positive
 
 
 @dataclass(frozen=True)
@@ -156,18 +157,18 @@ def check_layout(text: str, layout: StateLayout) -> None:
 
 def check_arrays(cls: Any, layout: StateLayout, arrays: dict[str, np.ndarray]) -> None:
     """Refuse arrays that are not those of a `cls` for `layout`: names, types, shapes, finite, positive."""
-    if set(arrays) != set(cls.array_shapes):
-        raise ModelRejectedError(f"the model has the arrays {sorted(arrays)}; expected {sorted(cls.array_shapes)}")
+    required, known = set(cls.array_shapes), cls.array_shapes | OPTIONAL_SHAPES
+    if not required <= set(arrays) <= set(known):
+        raise ModelRejectedError(f"the model has the arrays {sorted(arrays)}; expected {sorted(required)}")
     ny = len(layout.learned)
     sizes = {"features": layout.n_features, "learned": ny, "outputs": 2 * ny}
-    for name, dimensions in cls.array_shapes.items():
-        array = arrays[name]
+    for name, array in arrays.items():
         if array.dtype != cls.array_type:
             raise ModelRejectedError(f"the model's {name} is {array.dtype}; expected {np.dtype(cls.array_type)}")
-        check_shape(name, array.shape, dimensions.split(), sizes)
+        check_shape(name, array.shape, known[name].split(), sizes)
         if not np.all(np.isfinite(array)):
             raise ModelRejectedError(f"the model's {name} is not finite")
-        if name in cls.positive_arrays and not np.all(array > 0):
+        if name in (*cls.positive_arrays, *OPTIONAL_SHAPES) and not np.all(array > 0):
             raise ModelRejectedError(f"the model's {name} must be positive")
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mbrl_ros.errors import ConfigError, MbrlError
-from mbrl_ros.models.ensemble_training import EnsembleConfig, FitError, fit
+from mbrl_ros.models.ensemble_training import EnsembleConfig, fit
+from mbrl_ros.models.fitting import FitError
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.types import Transitions
 
