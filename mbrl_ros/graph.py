@@ -13,6 +13,7 @@ from mbrl_ros.control.controller import MODES
 from mbrl_ros.errors import ConfigError, UnknownNameError, lookup
 from mbrl_ros.estimation.joint_filter import FilterConfig
 from mbrl_ros.models import model_class
+from mbrl_ros.models.propagation import PROPAGATIONS
 from mbrl_ros.planners import planner_class
 from mbrl_ros.planners.risk import RiskConfig
 from mbrl_ros.policies.smooth_random import SmoothRandomConfig
@@ -53,6 +54,7 @@ class ControllerConfig(SharedConfig):
     horizon: int = option(16, "planning horizon in control periods", low=1, high=1000)
     particles: int = option(5, "sampled futures of each candidate", low=1, high=1000)
     sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle")
+    propagation: str = option("ts_inf", "how uncertainty is carried through time", choices=tuple(PROPAGATIONS))
     state_limits: str = option(
         "none", "how planners are kept within the robot's position limits", choices=("none", "penalty", "barrier")
     )
@@ -69,7 +71,8 @@ class LearnerConfig(SharedConfig):
 
     model: str = option("probabilistic_ensemble", "kind of dynamics model")
     refit_every: int = option(10, "new transitions after which the model is refitted during a trial", low=1, high=10000)
-    error_horizon: int = option(16, "periods over which the multi-step error is measured", low=1, high=1000)
+    error_horizon: int = option(16, "periods over which error and coverage are measured", low=1, high=1000)
+    calibrate: bool = option(False, "widen or narrow predictions to what the last trials' motion says of them")
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,29 @@ import numpy as np
 
 from mbrl_ros.data.pairing import Pair
 from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.models.calibration import LEVEL, coverage, deviations, horizon_scale
 from mbrl_ros.models.evaluation import multi_step_error, one_step_error
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.types import Transitions
+
+CALIBRATION_TRIALS = 3  # the last ones whose deviations count: the model changes, and so does how sure it is
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a trial's motion judges the model that the trial began with, which had not seen it; NaN where it cannot.
+
+    Attributes:
+        one_step_error: see `evaluation.one_step_error`.
+        multi_step_error: the same over the horizon.
+        coverage_1: share of the true states within the 90 % interval one period ahead.
+        coverage_h: the same at the end of the horizon.
+    """
+
+    one_step_error: float = float("nan")
+    multi_step_error: float = float("nan")
+    coverage_1: float = float("nan")
+    coverage_h: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,7 @@ class Learner:
         self.version = 0
         self.trained_on = 0
         self._trial_start, self._trial_model = len(self._rows), None
+        self._deviations: list[np.ndarray] = []  # standardised errors (k, H, nx) of the last trials
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -72,15 +93,27 @@ class Learner:
         x, u, x_next, trajectory = zip(*self._rows[start:], strict=True)
         return Transitions(np.array(x), np.array(u), np.array(x_next), np.array(trajectory))
 
-    def trial_errors(self, horizon: int) -> tuple[float, float]:
-        """One-step and `horizon`-step error, on this trial's motion, of the model the trial began with.
-
-        That model has not seen the trial, so the errors are honest; NaN without model or motion.
-        """
-        if self._trial_model is None or len(self) == self._trial_start:
-            return float("nan"), float("nan")
+    def judge_trial(self, horizon: int) -> Verdict:
+        """Judge the model that the trial began with on this trial's motion, and calibrate by it the models to come."""
+        model = self._trial_model
+        if model is None or len(self) == self._trial_start:
+            return Verdict()
         motion = self.data(self._trial_start)
-        return one_step_error(self._trial_model, motion), multi_step_error(self._trial_model, motion, horizon)
+        errors = one_step_error(model, motion), multi_step_error(model, motion, horizon)
+        z = deviations(model, motion, horizon)
+        if len(z) == 0:
+            return Verdict(*errors)
+        plain = deviations(model.with_arrays(horizon_scale=np.ones(1, model.array_type)), motion, horizon)
+        self._deviations = [*self._deviations, plain][-CALIBRATION_TRIALS:]
+        covered = coverage(z, [LEVEL])[0].mean(axis=-1)
+        return Verdict(*errors, float(covered[0]), float(covered[-1]))
+
+    def calibrated(self, model: Any) -> Any:
+        """The model, as sure as the last trials say it may be."""
+        if not self._deviations:
+            return model
+        scale = horizon_scale(np.concatenate(self._deviations))
+        return model.with_arrays(horizon_scale=scale.astype(model.array_type))
 
     def fit(self, data: Transitions, warm: bool) -> Fitted:
         """Train on `data`; `warm` starts from the newest model. Changes nothing here, so a thread may call it.

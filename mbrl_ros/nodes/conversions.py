@@ -6,7 +6,7 @@ import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 NANOSECONDS = 1_000_000_000
@@ -66,6 +66,20 @@ def from_command(message: JointState, actuators: Sequence[str]) -> np.ndarray:
 def to_float_array(values: np.ndarray) -> Float64MultiArray:
     """What the forward controllers of ros2_control take: one number an actuator."""
     return Float64MultiArray(data=np.asarray(values, float).tolist())
+
+
+def to_table(columns: Mapping[str, np.ndarray]) -> Float64MultiArray:
+    """Named columns of one length, row after row; the second dimension's label lists the names, comma separated."""
+    values = np.column_stack([*columns.values()])
+    rows = MultiArrayDimension(label="step", size=len(values), stride=values.size)
+    names = MultiArrayDimension(label=",".join(columns), size=values.shape[1], stride=values.shape[1])
+    return Float64MultiArray(layout=MultiArrayLayout(dim=[rows, names]), data=values.ravel().tolist())
+
+
+def from_table(message: Float64MultiArray) -> dict[str, np.ndarray]:
+    """Inverse of `to_table`."""
+    names = message.layout.dim[1].label.split(",")
+    return dict(zip(names, np.reshape(message.data, (-1, len(names))).T, strict=True))
 
 
 def to_scalars(stamp_ns: int, values: Mapping[str, float]) -> JointState:

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String, UInt8MultiArray, UInt64
 
-from mbrl_ros.control.learner import Fitted, Learner
+from mbrl_ros.control.learner import Fitted, Learner, Verdict
 from mbrl_ros.data.pairing import Pair, TransitionPairer
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
@@ -42,6 +43,7 @@ class ModelLearner(PipelineNode):
         self.pairer = TransitionPairer(round(1e9 * robot.dt), self.store.next_trajectory)
         self.trial, self.policy, self.phase = 0, "", "done"
         self.active_version, self.fit_seconds = 0, 0.0
+        self.verdict = Verdict()
         self.problems: dict[str, str] = {}  # what is wrong with: storing, fitting, keeping the model
         self.observed_ns = self.applied_ns = 0
         self.open_tick: int | None = None  # lockstep: tick that has yet to be reported done
@@ -97,10 +99,11 @@ class ModelLearner(PipelineNode):
             self.learner.begin_trial()
             self.ready.publish(String(data=f"{self.get_name()} {self.trial} run"))
         elif len(self.learner):
+            self.verdict = self.learner.judge_trial(self.config.error_horizon)
             self.open_trial, self.full_fit_due = self.trial, True
             self.work()
         else:
-            self.open_trial = self.trial
+            self.open_trial, self.verdict = self.trial, Verdict()
             self.settle()
 
     # what is made of it
@@ -140,6 +143,8 @@ class ModelLearner(PipelineNode):
         self.running = None
         try:
             fitted = future.result()
+            if self.config.calibrate:
+                fitted = replace(fitted, model=self.learner.calibrated(fitted.model))
             data = to_bytes(fitted.model, self.learner.version + 1, fitted.data_size, self.robot.name)
         except MbrlError as error:
             self.problems["fit"] = str(error)
@@ -172,11 +177,9 @@ class ModelLearner(PipelineNode):
 
     def publish_trial(self) -> None:
         """Figures of the trial that has ended."""
-        one, many = self.learner.trial_errors(self.config.error_horizon)
         values = {
             "trial": float(self.open_trial or 0),
-            "one_step_error": one,
-            "multi_step_error": many,
+            **asdict(self.verdict),
             "transitions": float(len(self.learner)),
             "model_version": float(self.learner.version),
             "fit_seconds": self.fit_seconds,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64, String, UInt8MultiArray, UInt64
+from std_msgs.msg import Float64, Float64MultiArray, String, UInt8MultiArray, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
 from mbrl_ros.control.controller import Controller, Tick
@@ -22,6 +22,7 @@ from mbrl_ros.nodes.conversions import (
     status_values,
     to_command,
     to_scalars,
+    to_table,
     to_trajectory,
 )
 from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, PipelineNode, run
@@ -55,8 +56,9 @@ class MpcController(PipelineNode):
         self.telemetry = self.publish_to(JointState, "~/telemetry")
         self.scalars = {
             n: self.create_publisher(Float64, f"~/{n}", 10)
-            for n in ("planning_time", "cost", "spread", "deadline_misses")
+            for n in ("planning_time", "cost", "spread", "deadline_misses", "entropy", "disagreement")
         }
+        self.plan_uncertainty = self.create_publisher(Float64MultiArray, "~/plan_uncertainty", 10)
         self.model_version = self.publish_to(UInt64, "~/model_version", LATCHED)
         self.ready = self.publish_to(String, "trial_ready")
         self.listen_to(UInt8MultiArray, "dynamics_model", self.on_model, LATCHED)
@@ -79,16 +81,18 @@ class MpcController(PipelineNode):
             self.rejected += 1
             self.get_logger().error(f"model rejected, version {self.version} stays in use: {error}")
             return
-        if hasattr(model, "with_threads"):
-            model = model.with_threads(self.config.threads)
-        self.controller.use(model)
+        self.controller.use(self.prepared(model))
         self.version = header.version
         self.model_version.publish(UInt64(data=self.version))
+
+    def prepared(self, model: Any) -> Any:
+        """The model as this node's parameters want it used."""
+        return model.with_threads(self.config.threads).with_propagation(self.config.propagation)
 
     def warm_up(self) -> None:
         """Compile and load all that a tick needs, before the robot moves: plan through a model with random weights."""
         cls, rng = model_class(self.config.model), np.random.default_rng(0)
-        self.controller.use(cls.example(self.robot.layout, cls.config_class(), rng))
+        self.controller.use(self.prepared(cls.example(self.robot.layout, cls.config_class(), rng)))
         x = np.concatenate([self.robot.start_position, np.zeros(len(self.robot.joints))])
         for _ in range(2):
             self.controller.tick(x, rng)
@@ -132,10 +136,15 @@ class MpcController(PipelineNode):
     def publish_tick(self, stamp_ns: int, act_ns: int, tick: Tick) -> None:
         """Publish the plan and the figures of a tick, after the command."""
         self.misses += tick.missed
+        known = self.controller.problem.dynamics.uncertainty(tick.states[:-1], tick.actions)
         values = {
             "planning_time": tick.seconds,
             "cost": tick.plan.cost,
             "spread": tick.spread,
+            "entropy": known.entropy[0],
+            "disagreement": known.disagreement[0],
+            "aleatoric_std": np.sqrt(known.aleatoric[0].mean()),
+            "epistemic_std": np.sqrt(known.epistemic[0].mean()),
             "deadline_missed": float(tick.missed),
             "deadline_misses": float(self.misses),
             "rounds": float(tick.plan.rounds),
@@ -144,8 +153,20 @@ class MpcController(PipelineNode):
         self.telemetry.publish(to_scalars(stamp_ns, values))
         for name, publisher in self.scalars.items():
             publisher.publish(Float64(data=values[name]))
+        columns = {
+            "entropy": known.entropy,
+            "disagreement": known.disagreement,
+            **self.per_entry("aleatoric_std", known.aleatoric),
+            **self.per_entry("epistemic_std", known.epistemic),
+        }
+        self.plan_uncertainty.publish(to_table(columns))
         robot = self.robot
         self.plans.publish(to_trajectory(act_ns, robot.dt, robot.joints, tick.states, robot.actuators, tick.actions))
+
+    def per_entry(self, what: str, variance: np.ndarray) -> dict[str, np.ndarray]:
+        """Standard deviations from variances (H, ny), by the names of the learned entries."""
+        names = [self.robot.layout.state[i] for i in self.robot.layout.learned]
+        return {f"{what}/{name}": np.sqrt(column) for name, column in zip(names, variance.T, strict=True)}
 
     def status(self) -> tuple[bytes, dict[str, object]]:
         """See PipelineNode."""

@@ -1,5 +1,7 @@
 """The learning loop: nothing counts before it is stored, a failed fit changes nothing, errors are honest."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
@@ -15,14 +17,20 @@ LAYOUT = StateLayout(("p", "v"), ("u",), (), {"p": "v"}, 1.0)
 class Shift:
     """Predicts that every entry grows by `step` each period."""
 
-    members = 1
+    members, nx, array_type = 1, 2, np.float64
 
-    def __init__(self, step):
-        self.step = step
+    def __init__(self, step, std=0.0):
+        self.step, self.std, self.scale = step, std, None
+
+    def with_arrays(self, horizon_scale):
+        other = Shift(self.step, self.std)
+        other.scale = horizon_scale
+        return other
 
     def rollout(self, x0, actions, rng, particles):
         n, horizon, _ = actions.shape
-        return np.asarray(x0) + self.step * np.arange(horizon + 1.0)[:, None] * np.ones((particles, n, 1, 1))
+        states = np.asarray(x0) + self.step * np.arange(horizon + 1.0)[:, None] * np.ones((particles, n, 1, 1))
+        return states if rng is None else states + self.std * rng.standard_normal(states.shape)
 
 
 def train(data, layout, config, seed, previous):
@@ -75,10 +83,26 @@ def test_errors_are_those_of_the_model_the_trial_began_with_on_this_trial_only(l
     learner.add(pair(0), 0)
     learner.begin_trial()
     learner.add(pair(1), 1)
-    assert np.isnan(learner.trial_errors(1)).all(), "there was no model when the trial began"
+    assert np.isnan(astuple(learner.judge_trial(1))).all(), "there was no model when the trial began"
     learner.accept(learner.fit(learner.data()[:1], warm=False))  # grows by 1 each period: exact
     learner.begin_trial()
     for k in range(2, 6):
         learner.add(pair(k), 2)
     learner.accept(learner.fit(learner.data(), warm=False))  # grows by 6: wrong, and came too late
-    assert learner.trial_errors(3) == pytest.approx((0.0, 0.0))
+    verdict = learner.judge_trial(3)
+    assert (verdict.one_step_error, verdict.multi_step_error) == pytest.approx((0.0, 0.0))
+
+
+def test_a_trial_calibrates_the_models_to_come(learner):
+    """The model believes in steps of 1 with a spread of 0.1; the motion's spread is five times as large."""
+    rng = np.random.default_rng(0)
+    assert learner.calibrated(Shift(1.0)).scale is None, "nothing is known before the first trial"
+    learner.model = Shift(1.0, std=0.1)
+    learner.begin_trial()
+    for k in range(200):
+        noisy = Pair(k, np.zeros(2), np.array([0.5]), 1.0 + 0.5 * rng.standard_normal(2), 0)
+        learner.add(noisy, 1)
+    verdict = learner.judge_trial(1)
+    assert verdict.coverage_1 == verdict.coverage_h
+    assert verdict.coverage_1 == pytest.approx(0.26, abs=0.1)  # P(|N(0, 1)| < 1.645 / 5)
+    np.testing.assert_allclose(learner.calibrated(learner.model).scale, 5.0, rtol=0.15)

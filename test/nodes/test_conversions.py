@@ -59,6 +59,16 @@ def test_scalars_round_trip():
     assert c.from_scalars(c.to_scalars(1, values)) == values
 
 
+def test_table_round_trip():
+    columns = {"entropy": np.array([1.0, 2.0, 3.0]), "std/cart": np.array([4.0, 5.0, 6.0])}
+    message = c.to_table(columns)
+    assert [d.size for d in message.layout.dim] == [3, 2]
+    assert list(message.data[:4]) == [1.0, 4.0, 2.0, 5.0], "row after row"
+    back = c.from_table(message)
+    assert list(back) == list(columns)
+    np.testing.assert_array_equal(back["std/cart"], columns["std/cart"])
+
+
 def test_trajectory_holds_states_actions_and_times():
     states, actions = np.arange(18.0).reshape(3, 6), np.array([[7.0], [8.0]])
     message = c.to_trajectory(0, 0.05, JOINTS, states, ("b",), actions)
