@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     closed_loop.add_argument("--seeds", type=positive, default=5, help="seeds 0 .. N-1 (default 5)")
     closed_loop.add_argument("--json", type=Path, help="write one row a case to this file")
     add_planners(studies.add_parser("planners", help="time of a decision, beside the peers"))
+    add_models(studies.add_parser("models", help="time to fit, error and coverage of the models, beside mbrl-lib"))
     return top
 
 
@@ -78,6 +79,17 @@ def add_planners(planners: argparse.ArgumentParser) -> None:
     planners.add_argument("--plot", type=Path, help="draw the ratios into this file")
 
 
+def add_models(models: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros bench models``."""
+    models.add_argument("--with-peers", action="store_true", help="install mbrl-lib from PyPI and fit its ensemble too")
+    models.add_argument("--models", nargs="+", metavar="MODEL", help="some of the models (default all)")
+    models.add_argument(
+        "--sizes", nargs="+", type=positive, metavar="N", help="transitions (default 60 120 300 1000 5000)"
+    )
+    models.add_argument("--seeds", type=positive, default=3, help="seeds 0 .. N-1 (default 3)")
+    models.add_argument("--json", type=Path, help="write one row a model, size and seed to this file")
+
+
 def positive(text: str) -> int:
     """A whole number, at least 1."""
     value = int(text)
@@ -123,6 +135,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from mbrl_ros.benchmarks.planners import run_benchmark as run_planners
 
         return run_planners(arguments)
+    if arguments.study == "models":
+        from mbrl_ros.benchmarks.models import run_benchmark as run_models
+
+        return run_models(arguments)
     from mbrl_ros.benchmarks.swingup import run_benchmark
 
     return run_benchmark(arguments)
