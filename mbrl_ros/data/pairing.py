@@ -1,22 +1,27 @@
 """Pairs observations with the commands that were really applied, by stamp."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 KEPT = 100  # observations and commands remembered, in periods
-USABLE = ("ok", "limited")  # guard flags of commands that acted for their whole period
+USABLE = ("ok", "limited", "plan", "hold")  # guard flags of commands that acted for their whole period
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One transition: x and u at `stamp_ns`, x_next a period later; `trajectory` counts unbroken stretches."""
+    """One transition: x and u at `stamp_ns`, x_next a period later; `trajectory` counts unbroken stretches.
+
+    `flag` is what the guard said of u.
+    """
 
     stamp_ns: int
     x: np.ndarray
     u: np.ndarray
     x_next: np.ndarray
     trajectory: int
+    flag: str = "ok"
 
 
 class TransitionPairer:
@@ -35,7 +40,7 @@ class TransitionPairer:
         """
         self._dt_ns = dt_ns
         self._observed: dict[int, np.ndarray] = {}
-        self._applied: dict[int, np.ndarray] = {}
+        self._applied: dict[int, tuple[np.ndarray, str]] = {}
         self._last: int | None = None
         self._trajectory = first_trajectory - 1
 
@@ -45,15 +50,21 @@ class TransitionPairer:
         return self._complete(stamp_ns - self._dt_ns, stamp_ns)
 
     def apply(self, stamp_ns: int, u: np.ndarray, flag: str) -> list[Pair]:
-        """Take an applied command (nu,) with the guard's flag and return what it completes."""
+        """Take an applied command (nu,) with the guard's flag and return what it completes.
+
+        One that is not usable ends the command before it early, where it comes within that one's period.
+        """
         if flag not in USABLE or not np.all(np.isfinite(u)):
+            for stamp in [s for s in self._applied if s > stamp_ns - self._dt_ns]:
+                del self._applied[stamp]
             return []
-        self._applied[stamp_ns] = u
+        self._applied[stamp_ns] = (u, flag)
         return self._complete(stamp_ns)
 
     def _complete(self, *stamps: int) -> list[Pair]:
         """Transitions that start at one of the stamps and are whole by now."""
         pairs = [self._pair(stamp) for stamp in stamps if self._whole(stamp)]
+        seen: dict[int, Any]
         for seen in (self._observed, self._applied):
             while len(seen) > KEPT:
                 del seen[min(seen)]
@@ -68,4 +79,5 @@ class TransitionPairer:
             self._trajectory += 1
         self._last = stamp
         x_next = self._observed[stamp + self._dt_ns]
-        return Pair(stamp, self._observed[stamp], self._applied[stamp], x_next, self._trajectory)
+        u, flag = self._applied[stamp]
+        return Pair(stamp, self._observed[stamp], u, x_next, self._trajectory, flag)

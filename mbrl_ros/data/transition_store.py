@@ -5,40 +5,36 @@ on the disk. Vectors are little-endian float64 blobs: exact to the last bit, als
 say, and read back without parsing.
 """
 
-import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mbrl_ros.data.store_format import (
+    ADD_CHECKSUMS,
+    FORMAT,
+    LAST_STAMP,
+    SCHEMA,
+    WITHOUT_CHECKSUMS,
+    Row,
+    checksum,
+    connect_read_only,
+    explained,
+    identity,
+    is_empty,
+    number,
+    page_size,
+    read_rows,
+    require_intact,
+)
 from mbrl_ros.errors import StoreError
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.types import Transitions
 
-APPLICATION_ID = 0x6D62726C  # "mbrl", marks the SQLite file as ours
-FORMAT = 1
-LAST_STAMP = 2**63 - 1  # the largest number SQLite knows
-SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE transitions (
-    number INTEGER PRIMARY KEY,
-    stamp_ns INTEGER NOT NULL UNIQUE,
-    trial INTEGER NOT NULL,
-    trajectory INTEGER NOT NULL,
-    x BLOB NOT NULL,
-    u BLOB NOT NULL,
-    x_next BLOB NOT NULL,
-    flag TEXT NOT NULL
-);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-"""
-INSERT = "INSERT INTO transitions (stamp_ns, trial, trajectory, x, u, x_next, flag) VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT = (
+    "INSERT INTO transitions (stamp_ns, trial, trajectory, x, u, x_next, flag, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 class TransitionStore:
@@ -53,18 +49,20 @@ class TransitionStore:
             layout: its state layout.
 
         Raises:
-            StoreError: the folder is missing or read-only, the file is damaged, not a transition store, or one of
-                another robot or layout.
+            StoreError: the folder is missing or read-only, the file is damaged (it is left as it is, and the message
+                names the command that saves its rows), not a transition store, or one of another robot or layout.
         """
         self._path, self._layout = Path(path), layout
         self._sizes = {"x": layout.nx, "u": layout.nu, "x_next": layout.nx}
         if not self._path.parent.is_dir():
             raise StoreError(f"{self._path}: the folder does not exist")
-        with self._explained("open"):
+        if self._path.is_file():
+            self._require_ours(identity(robot, layout))
+        with explained(self._path, "open"):
             self._db = sqlite3.connect(self._path, isolation_level=None)
         try:
-            with self._explained("open"):
-                self._prepare({"robot": robot, **asdict(layout)})
+            with explained(self._path, "open"):
+                self._prepare(identity(robot, layout))
         except StoreError:
             self._db.close()
             raise
@@ -91,19 +89,47 @@ class TransitionStore:
             flag: what the command guard said of the action.
 
         Raises:
-            StoreError: a vector has the wrong size or is not finite, the stamp is stored already or out of range, or
-                the row cannot be written. Nothing has been stored then.
+            StoreError: a vector has the wrong size or is not finite, or the stamp is stored already or out of range.
+            StoreWriteError: the row cannot be written now. Nothing has been stored in any of these cases.
         """
-        vectors = [self._to_blob(name, v) for name, v in (("x", x), ("u", u), ("x_next", x_next))]
-        if not 0 <= stamp_ns <= LAST_STAMP:
-            raise StoreError(f"stamp_ns: {stamp_ns} is not allowed; expected a whole number in [0, {LAST_STAMP}]")
+        values = self.encoded(Row(stamp_ns, trial, trajectory, x, u, x_next, flag))
         try:
-            with self._explained("write"):
-                self._db.execute(INSERT, (int(stamp_ns), int(trial), int(trajectory), *vectors, flag))
+            with explained(self._path, "write"):
+                self._db.execute(INSERT, values)
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.IntegrityError):
                 raise StoreError(f"{self._path}: a transition of stamp {stamp_ns} ns is stored already") from None
             raise
+
+    def append_all(self, rows: Iterable[Row]) -> int:
+        """Store many transitions at once, all or none; returns how many are new.
+
+        A row whose stamp is stored already is passed over.
+
+        Raises:
+            StoreError, StoreWriteError: as `append`. Nothing has been stored then.
+        """
+        values = [self.encoded(row) for row in rows]
+        before = self._db.total_changes
+        with explained(self._path, "write"):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(f"{INSERT} ON CONFLICT (stamp_ns) DO NOTHING", values)
+                new = self._db.total_changes - before
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        return new
+
+    def rows(self) -> list[Row]:
+        """All transitions in the order in which they were stored, with stamp, trial and flag.
+
+        Raises:
+            StoreError: the file cannot be read or a row is damaged.
+        """
+        return read_rows(self._db, self._path, self._layout)
 
     def load(self) -> Transitions:
         """All transitions in the order in which they were stored.
@@ -111,10 +137,7 @@ class TransitionStore:
         Raises:
             StoreError: the file cannot be read or a row is damaged.
         """
-        with self._explained("read"):
-            rows = self._db.execute("SELECT x, u, x_next, trajectory FROM transitions ORDER BY number").fetchall()
-        x, u, x_next = (self._from_blobs(name, [row[i] for row in rows]) for i, name in enumerate(self._sizes))
-        return Transitions(x, u, x_next, np.array([row[3] for row in rows], dtype=np.int64))
+        return to_transitions(self.rows(), self._layout)
 
     def __len__(self) -> int:
         return self._value("SELECT COUNT(*) FROM transitions")
@@ -135,7 +158,7 @@ class TransitionStore:
 
     def close(self) -> None:
         """Close the file; afterwards the store cannot be used."""
-        with self._explained("close"):
+        with explained(self._path, "close"):
             self._db.close()
 
     def __enter__(self) -> "TransitionStore":
@@ -144,46 +167,63 @@ class TransitionStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
-    def _explained(self, action: str) -> Iterator[None]:
-        """Turn SQLite's errors into ours, with the file and what was being done."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: cannot {action} the transition store: {error}") from error
+    def encoded(self, row: Row) -> tuple[object, ...]:
+        """What is written of a row, its checksum last.
+
+        Raises:
+            StoreError: a vector has the wrong size or is not finite, or the stamp is out of range.
+        """
+        if not 0 <= row.stamp_ns <= LAST_STAMP:
+            raise StoreError(f"stamp_ns: {row.stamp_ns} is not allowed; expected a whole number in [0, {LAST_STAMP}]")
+        x, u, x_next = (self._to_blob(name, v) for name, v in (("x", row.x), ("u", row.u), ("x_next", row.x_next)))
+        content = (int(row.stamp_ns), int(row.trial), int(row.trajectory), x, u, x_next, row.flag)
+        return (*content, checksum(*content))
 
     def _value(self, query: str) -> int:
         """Result of a query for a single number."""
-        with self._explained("read"):
-            return int(self._db.execute(query).fetchone()[0])
+        with explained(self._path, "read"):
+            return number(self._db, query)
 
-    def _prepare(self, identity: dict[str, Any]) -> None:
-        """Make a new file a store, or check that an old one is intact and of this robot."""
+    def _require_ours(self, expected: dict[str, str]) -> None:
+        """Refuse an old file that is damaged or of another robot, before anything could change it."""
+        with explained(self._path, "open"):
+            db = connect_read_only(self._path)
+        try:
+            with explained(self._path, "open"):
+                if not is_empty(db):
+                    require_intact(db, self._path)
+                    self._check_identity(db, expected)
+        finally:
+            db.close()
+
+    def _prepare(self, expected: dict[str, str]) -> None:
+        """Make a new file a store, give one of the format before its checksums."""
+        self._db.execute(f"PRAGMA page_size = {page_size(self._layout)}")  # of a file that is yet to be made
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        if not self._value("SELECT COUNT(*) FROM sqlite_schema"):
+        if is_empty(self._db):
             self._db.executescript(SCHEMA)
-            rows = [(key, json.dumps(value, sort_keys=True)) for key, value in identity.items()]
-            self._db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+            self._db.executemany("INSERT INTO meta VALUES (?, ?)", expected.items())
             self._db.execute("COMMIT")
-        if self._value("PRAGMA application_id") != APPLICATION_ID:
-            raise StoreError(f"{self._path}: a SQLite file, but not a transition store")
-        if (found := self._value("PRAGMA user_version")) != FORMAT:
-            raise StoreError(f"{self._path}: a transition store of format {found}; this version reads {FORMAT}")
-        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise StoreError(f"{self._path}: the transition store is damaged: {verdict}")
-        self._check_identity(identity)
+        require_intact(self._db, self._path)  # once more: what was empty a moment ago may be another process's by now
+        self._check_identity(self._db, expected)
+        if number(self._db, "PRAGMA user_version") == WITHOUT_CHECKSUMS:
+            self._add_checksums()
 
-    def _check_identity(self, identity: dict[str, Any]) -> None:
+    def _add_checksums(self) -> None:
+        """Bring a store of the format before up to date, all of it or nothing."""
+        query = "SELECT number, stamp_ns, trial, trajectory, x, u, x_next, flag FROM transitions"
+        sums = [(checksum(*content), row) for row, *content in self._db.execute(query)]
+        self._db.executescript(f"BEGIN IMMEDIATE; {ADD_CHECKSUMS}; PRAGMA user_version = {FORMAT};")
+        self._db.executemany("UPDATE transitions SET crc = ? WHERE number = ?", sums)
+        self._db.execute("COMMIT")
+
+    def _check_identity(self, db: sqlite3.Connection, expected: dict[str, str]) -> None:
         """Refuse a store of another robot or layout."""
-        stored = dict(self._db.execute("SELECT key, value FROM meta"))
-        for key, value in identity.items():
-            expected = json.dumps(value, sort_keys=True)
-            if stored.get(key) != expected:
-                raise StoreError(
-                    f"{self._path}: a store of {key} {stored.get(key)}, but the robot has {key} {expected}"
-                )
+        stored = dict(db.execute("SELECT key, value FROM meta"))
+        for key, value in expected.items():
+            if stored.get(key) != value:
+                raise StoreError(f"{self._path}: a store of {key} {stored.get(key)}, but the robot has {key} {value}")
 
     def _to_blob(self, name: str, vector: np.ndarray) -> bytes:
         """Check a vector and turn it into bytes."""
@@ -194,12 +234,11 @@ class TransitionStore:
             raise StoreError(f"{name}: {array.tolist()} is not finite")
         return array.tobytes()
 
-    def _from_blobs(self, name: str, blobs: list[Any]) -> np.ndarray:
-        """Vectors of all rows: (n, size)."""
-        size = self._sizes[name]
-        if not all(isinstance(blob, bytes) and len(blob) == 8 * size for blob in blobs):
-            raise StoreError(f"{self._path}: the transition store is damaged: an entry of {name} has the wrong size")
-        array = np.frombuffer(b"".join(blobs), dtype="<f8").reshape(-1, size).astype(float)
-        if not np.all(np.isfinite(array)):
-            raise StoreError(f"{self._path}: the transition store is damaged: an entry of {name} is not finite")
-        return array
+
+def to_transitions(rows: list[Row], layout: StateLayout) -> Transitions:
+    """Rows as arrays, for training."""
+    x, u, x_next = (
+        np.array([getattr(row, name) for row in rows], float).reshape(len(rows), size)
+        for name, size in (("x", layout.nx), ("u", layout.nu), ("x_next", layout.nx))
+    )
+    return Transitions(x, u, x_next, np.array([row.trajectory for row in rows], dtype=np.int64))

@@ -41,6 +41,17 @@ def test_a_limited_command_counts_as_what_was_sent():
     assert len(feed(TransitionPairer(DT, 0), stream(range(3), "limited"))) == 2
 
 
+def test_the_flag_goes_with_the_transition():
+    pairer = TransitionPairer(DT, 0)
+    events = [("x", 0, ""), ("u", 0, "limited"), ("x", 1, ""), ("u", 1, "ok"), ("x", 2, "")]
+    pairs = [
+        p
+        for kind, k, flag in events
+        for p in (pairer.observe(k * DT, np.zeros(1)) if kind == "x" else pairer.apply(k * DT, np.zeros(1), flag))
+    ]
+    assert [p.flag for p in pairs] == ["limited", "ok"]
+
+
 def test_a_command_that_is_not_finite_is_left_out():
     pairer = TransitionPairer(DT, 0)
     pairer.observe(0, np.zeros(1))

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mbrl_ros.data.store_format import Row, StoreWriteError
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import StoreError
 from mbrl_ros.models.layout import StateLayout
@@ -152,8 +154,8 @@ def test_what_is_no_store_is_refused(path, tmp_path):
 def test_a_later_format_is_refused(path):
     open_store(path).close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 2")
-    with pytest.raises(StoreError, match="format 2; this version reads 1"):
+        db.execute("PRAGMA user_version = 3")
+    with pytest.raises(StoreError, match="format 3; this version reads up to 2"):
         open_store(path)
 
 
@@ -242,6 +244,35 @@ def test_kill_9_loses_no_acknowledged_row(path):
             np.testing.assert_array_equal(store.load().x, [vectors(i)[0] for i in range(rows)])
 
 
+def killed_after(seconds, path, start):
+    """Fork a writer that begins by opening the store, kill it, and return the last row that it acknowledged."""
+    receive, send = os.pipe()
+    if (pid := os.fork()) == 0:
+        with open_store(path) as store:
+            for i in range(start, 100_000):
+                fill(store, [i])
+                os.write(send, f"{i}\n".encode())
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(send)
+    with open(receive) as pipe:
+        lines = pipe.read().split("\n")[:-1]
+    return int(lines[-1]) if lines else start - 1
+
+
+def test_kill_9_while_the_file_is_made_opened_or_written_loses_no_acknowledged_row(tmp_path):
+    rng, rows = random.Random(1), 0
+    for turn in range(40):
+        path = tmp_path / f"{turn // 4}.sqlite"  # each file is killed four times, the first time while it is made
+        rows = rows if turn % 4 else 0
+        acknowledged = killed_after(rng.uniform(0.0, 0.015), path, rows)
+        with open_store(path) as store:
+            rows = len(store)
+            assert rows in (acknowledged + 1, acknowledged + 2)
+            np.testing.assert_array_equal(store.load().x, np.reshape([vectors(i)[0] for i in range(rows)], (-1, 2)))
+
+
 FULL_DISK = """
 import resource, sys
 sys.path.insert(0, sys.argv[2])
@@ -272,6 +303,21 @@ def test_a_full_disk_is_an_error_that_loses_nothing(path):
     assert "cannot write the transition store" in message
     stored, rows = map(int, counts.split())
     assert 20 < stored < 5000 and rows == stored and int(after) == stored + 1
+
+
+def test_many_rows_go_in_at_once_or_not_at_all(path):
+    with open_store(path) as store:
+        fill(store, [2])
+        rows = [Row(1000 * i, 0, 0, *vectors(i)) for i in range(5)]
+        assert store.append_all(rows) == 4, "the stamp of one is stored already"
+        assert sorted(store.load().x[:, 0]) == [i + 0.1 for i in range(5)]
+        with pytest.raises(StoreError, match=r"^u: "):
+            store.append_all([Row(9000, 0, 0, *vectors(9)), Row(9001, 0, 0, np.zeros(2), np.zeros(7), np.zeros(2))])
+        assert len(store) == 5
+        store._db.execute(f"PRAGMA max_page_count = {store._value('PRAGMA page_count') + 1}")
+        with pytest.raises(StoreWriteError, match="full"):
+            store.append_all(Row(1000 * i, 0, 0, *vectors(i)) for i in range(100, 1000))
+        assert len(store) == 5 and not store._db.in_transaction
 
 
 def test_newest_stamp_below_a_bound(path):
