@@ -12,31 +12,16 @@ A measurement whose normalised innovation squared lies beyond a chi-square quant
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
-from mbrl_ros.config import option, validate
 from mbrl_ros.errors import ConfigError
+from mbrl_ros.estimation.config import FilterConfig
+from mbrl_ros.estimation.replay import LATEST_STAMP
 
-
-@dataclass(frozen=True)
-class FilterConfig:
-    """Settings of the joint filter; 'm' stands for rad where a joint turns."""
-
-    acceleration_density: float = option(
-        300.0, "spectral density of the acceleration the filter allows for", unit="m^2/s^3", low=1e-9, high=1e9
-    )
-    gate: float = option(0.9999, "share of honest measurements that pass the outlier gate", low=0.5, high=1 - 1e-12)
-    rejections_to_restart: int = option(3, "outliers in a row after which they are believed", low=1, high=1000)
-    max_gap: float = option(
-        0.15, "longest time bridged without a measurement; after it a joint starts afresh", unit="s", low=0.0, high=10.0
-    )
-    initial_velocity_std: float = option(
-        10.0, "spread of a velocity of which nothing is known", unit="m/s", low=1e-6, high=1e6
-    )
-
-    def __post_init__(self) -> None:
-        validate(self)
+LARGEST = 1e9  # m or rad, and per second; whatever lies beyond is never believed
+SMALLEST_STD = 1e-9  # of a measurement; a perfect one would leave nothing to invert
 
 
 @dataclass(frozen=True)
@@ -49,7 +34,7 @@ class FilterResult:
         covariance: (nj, 2, 2) of position and velocity.
         valid: whether every joint's estimate may be used.
         reason: why it is not valid, or what was unusual (a measurement left out, a joint started afresh); else empty.
-        bridged: whether some joint's estimate is a prediction only, its measurement missing or left out.
+        bridged: whether some joint's position is a prediction only: no measurement of it that was accepted is fresh.
     """
 
     position: np.ndarray
@@ -89,14 +74,14 @@ class JointFilter:
         if not np.all(np.isfinite(self._std) & (self._std >= 0)):
             raise ConfigError(f"noise: {position_noise} and {velocity_noise} must be finite and not negative")
         tail = NormalDist().inv_cdf(0.5 * (1 + config.gate))
+        self._std = np.maximum(self._std, SMALLEST_STD)
         self._threshold = np.array([0.0, tail**2, -2 * math.log1p(-config.gate)])  # chi-square, by degrees of freedom
         self._mean = np.zeros((n_joints, 2))
         self._covariance = np.zeros((n_joints, 2, 2))
-        self._stamp = -math.inf
-        self._forget()
+        self.forget()
 
     def update(self, stamp_s: float, position: np.ndarray, velocity: np.ndarray | None) -> FilterResult:
-        """Take one message.
+        """Take one message of a single stream that comes in order.
 
         Args:
             stamp_s: when it was measured, in s. One that is not after the last is refused, unless it lies back by
@@ -104,26 +89,53 @@ class JointFilter:
             position: (nj,), entries that are not finite count as not measured.
             velocity: (nj,) likewise, or None where it is not measured at all.
         """
-        if not math.isfinite(stamp_s):
+        if not abs(stamp_s) <= LATEST_STAMP:
             return self._result(False, f"the stamp is {stamp_s}")
         elapsed = stamp_s - self._stamp
         if elapsed < -self._config.max_gap:
-            self._forget()
+            self.forget()
         elif elapsed <= 0:
             return self._result(False, f"the stamp is {-elapsed:.6g} s before the last one, or equal")
-        z = np.stack([position, np.full(len(self._mean), np.nan) if velocity is None else velocity], axis=1)
-        if math.isfinite(self._stamp):
-            self._predict(stamp_s - self._stamp)
-        self._stamp = float(stamp_s)
-        return self._correct(z.astype(float))
+        return self.apply(stamp_s, measurement(position, velocity))
 
-    def _forget(self) -> None:
+    def apply(self, stamp_s: float, z: np.ndarray) -> FilterResult:
+        """Predict to a stamp that is not before the last and use the measurements z (nj, 2), see `measurement`."""
+        self._advance(stamp_s)
+        return self._correct(z)
+
+    def at(self, stamp_s: float) -> FilterResult:
+        """Prediction to a stamp, with the covariance that silence has let grow; changes nothing."""
+        now = self.snapshot()
+        self._advance(stamp_s)
+        result = self._judge(self._rejected > 0, np.zeros(len(self._mean), bool))
+        self.restore(now)
+        return result
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """See `replay.Replayable`."""
+        arrays = (self._mean, self._covariance, self._heard, self._seen, self._rejected)
+        return (self._stamp, *(array.copy() for array in arrays))
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        """See `replay.Replayable`."""
+        self._stamp = snapshot[0]
+        arrays = (array.copy() for array in snapshot[1:])
+        self._mean, self._covariance, self._heard, self._seen, self._rejected = arrays
+
+    def forget(self) -> None:
         """Know nothing of any joint."""
         n = len(self._mean)
         self._stamp = -math.inf
-        self._heard = np.full(n, -math.inf)  # stamp of each joint's last accepted measurement
+        self._heard = np.full(n, -math.inf)  # stamp of each joint's last accepted position
         self._seen = np.zeros(n, int)  # measurements since its start: 0 nothing known, 1 no velocity yet
         self._rejected = np.zeros(n, int)  # in a row
+
+    def _advance(self, stamp_s: float) -> None:
+        """Let time pass up to the stamp; a stamp before the last lets none pass."""
+        if self._stamp < stamp_s:
+            if math.isfinite(self._stamp):
+                self._predict(stamp_s - self._stamp)
+            self._stamp = float(stamp_s)
 
     def _predict(self, dt: float) -> None:
         """Let `dt` s pass."""
@@ -143,12 +155,13 @@ class JointFilter:
         accepted = known & (n_measured > 0) & fits
         rejected = known & (n_measured > 0) & ~fits
         self._rejected = np.where(accepted, 0, self._rejected + rejected)
-        restarted = measured[:, 0] & (~known | (self._rejected >= self._config.rejections_to_restart))
+        believable = measured[:, 0] & (np.abs(np.where(measured, z, 0.0)) <= LARGEST).all(axis=1)
+        restarted = believable & (~known | (self._rejected >= self._config.rejections_to_restart))
         self._mean[accepted], self._covariance[accepted] = mean[accepted], covariance[accepted]
         self._restart(restarted, z, measured)
         self._seen += accepted
-        self._heard[accepted | restarted] = self._stamp
-        return self._judge(rejected & ~restarted, restarted, n_measured == 0)
+        self._heard[(accepted & measured[:, 0]) | restarted] = self._stamp
+        return self._judge(rejected & ~restarted, restarted)
 
     def _posterior(self, z: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Kalman update: mean (nj, 2), covariance (nj, 2, 2) and normalised innovation squared (nj,).
@@ -179,24 +192,32 @@ class JointFilter:
         self._seen[joints] = measured.sum(axis=1)[joints]
         self._rejected[joints] = 0
 
-    def _judge(self, rejected: np.ndarray, restarted: np.ndarray, silent: np.ndarray) -> FilterResult:
+    def _judge(self, rejected: np.ndarray, restarted: np.ndarray) -> FilterResult:
         """Say whether the estimate may be used, and what was unusual."""
-        lost = (self._seen == 0) | (self._stamp - self._heard > self._config.max_gap)
+        with np.errstate(invalid="ignore"):  # nothing was ever heard: inf - inf
+            age = self._stamp - self._heard
+        lost = (self._seen == 0) | ~(age <= self._config.max_gap)
         no_velocity = ~lost & (self._seen == 1)
+        stale = ~(age <= self._config.freshness)
         remarks = {
             "no recent measurement": lost,
             "velocity not known yet": no_velocity,
             "outlier left out": rejected,
             "started afresh": restarted,
-            "not measured": silent & ~lost,
+            "position not measured": stale & ~lost & ~rejected,
         }
         parts = [f"{what}: joint {np.flatnonzero(where).tolist()}" for what, where in remarks.items() if where.any()]
-        return self._result(not (lost | no_velocity).any(), "; ".join(parts), bool((rejected | silent).any()))
+        return self._result(not (lost | no_velocity).any(), "; ".join(parts), bool(stale.any()))
 
     def _result(self, valid: bool, reason: str, bridged: bool = False) -> FilterResult:
         """Copies of the estimate, so that nobody holds what the next message changes."""
         mean, covariance = self._mean, self._covariance
         return FilterResult(mean[:, 0].copy(), mean[:, 1].copy(), covariance.copy(), valid, reason, bridged)
+
+
+def measurement(position: np.ndarray, velocity: np.ndarray | None) -> np.ndarray:
+    """Measurements (nj, 2) of position and velocity, NaN where there is none."""
+    return np.stack([position, np.full(len(position), np.nan) if velocity is None else velocity], axis=1).astype(float)
 
 
 def transpose(matrices: np.ndarray) -> np.ndarray:
