@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
+from mbrl_ros.control.learner import Verdict
 from mbrl_ros.reporting.run_folder import TrialArrays
 from mbrl_ros.reporting.summary import TrialResult, planning_percentiles, score_trial
 from mbrl_ros.robots.description import RobotDescription
+
+JUDGED = tuple(f.name for f in fields(Verdict))  # what the learner says of a trial
 
 
 @dataclass
@@ -78,8 +81,7 @@ class TrialRecord:
             ended_early=self.ended_early,
             model_version=int(versions[-1]) if len(versions) else 0,
             refits=len(set(versions.tolist())) - 1 if len(versions) else 0,
-            one_step_error=learner.get("one_step_error", float("nan")),
-            multi_step_error=learner.get("multi_step_error", float("nan")),
+            **{name: learner.get(name, float("nan")) for name in JUDGED},
             planning_time_ms=planning_percentiles(arrays.planning_time),
             deadline_misses=int(arrays.deadline_missed.sum()),
             flags=dict(Counter(flag for _, flag in self.applied.values())),

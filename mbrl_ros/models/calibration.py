@@ -53,7 +53,7 @@ def horizon_scale(z: np.ndarray) -> np.ndarray:
     return np.clip(np.nan_to_num(wanted, nan=LARGEST), SMALLEST, LARGEST)
 
 
-def coverage(z: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+def coverage(z: np.ndarray, levels: Sequence[float] | np.ndarray) -> np.ndarray:
     """Share of the true values within the central intervals of these probabilities: z (k, ...) -> (levels, ...)."""
     return np.stack([(np.abs(z) <= interval(level)).mean(axis=0) for level in levels])
 

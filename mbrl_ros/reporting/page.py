@@ -73,7 +73,7 @@ class Content:
 
     Attributes:
         summary: the run.
-        figures: PNG files by name: learning_curve, planning_time, model_error and trial_000, trial_001 and so on.
+        figures: PNG files by name: learning_curve, planning_time, model_error, reliability, trial_000, trial_001 ...
         animation: the GIF file, empty for none.
         animated: index of the animated trial, None for none.
         parameters: text of the parameters file, empty for none.
@@ -276,7 +276,11 @@ def timing_section(content: Content) -> str:
 def error_section(content: Content) -> str:
     """Model error."""
     text = "Open loop replays the applied actions over the whole horizon without looking at the observations."
-    return section("Model error", picture(content.figures, "model_error", "Model error over motion", text))
+    errors = picture(content.figures, "model_error", "Model error over motion", text)
+    text = "Of each trial the model that it began with, which had not seen it; all entries of the state together."
+    return section("Model error", errors) + section(
+        "Is the model as sure as it should be?", picture(content.figures, "reliability", "Reliability", text)
+    )
 
 
 def reproduction_section(content: Content) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -308,6 +308,26 @@ def plain_logarithmic(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+@house_style
+def reliability(levels: np.ndarray, curves: Mapping[str, np.ndarray]) -> Figure:
+    """Share of the true states within predicted intervals, against what the intervals promise.
+
+    Args:
+        levels: probabilities (L,) of the intervals.
+        curves: share (L,) found, by label.
+    """
+    figure, (ax,) = panels(1, 3.0)
+    ax.plot([0, 1], [0, 1], color=REFERENCE, linestyle=":", label="as promised")
+    for (label, found), colour in zip(curves.items(), (ONE_STEP, PREDICTED), strict=False):
+        ax.plot(levels, found, color=colour, marker="o", markersize=4, label=label)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.set_xlabel("probability of the predicted interval")
+    ax.set_title("share of the states within it (below the line: too sure)")
+    legend(figure, [ax], 2)
+    return figure
 
 
 @house_style

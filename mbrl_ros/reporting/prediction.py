@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from mbrl_ros.errors import MbrlError
+from mbrl_ros.models.base import LearnedModel
+from mbrl_ros.models.calibration import coverage, deviations
 from mbrl_ros.models.serialization import from_bytes
-from mbrl_ros.planners.base import Dynamics
 from mbrl_ros.reporting.run_folder import TrialArrays, model_path
 from mbrl_ros.robots.description import RobotDescription
+from mbrl_ros.types import Transitions
 
 HORIZON = 25  # control periods of an open-loop prediction
 PARTICLES = 100
+LEVELS = np.linspace(0.1, 0.9, 9)  # probabilities of the intervals whose reliability is shown
 BAND = (5.0, 95.0)  # percentiles of the particles
 
 
@@ -39,13 +42,13 @@ class Prediction:
 
 def load_models(
     folder: Path, versions: Iterable[int], robot: RobotDescription
-) -> tuple[dict[int, Dynamics], list[str]]:
+) -> tuple[dict[int, LearnedModel], list[str]]:
     """Load the models of a run that can be loaded.
 
     Returns:
         Models by version, and one line for each that is missing or damaged.
     """
-    models: dict[int, Dynamics] = {}
+    models: dict[int, LearnedModel] = {}
     problems = []
     for version in versions:
         path = model_path(folder, version)
@@ -59,7 +62,7 @@ def load_models(
 
 
 def open_loop(
-    models: Mapping[int, Dynamics], trial: TrialArrays, start: int, horizon: int, rng: np.random.Generator
+    models: Mapping[int, LearnedModel], trial: TrialArrays, start: int, horizon: int, rng: np.random.Generator
 ) -> Prediction | None:
     """Predict from the observation at tick `start` with the actions that were applied.
 
@@ -85,14 +88,14 @@ def open_loop(
 
 
 def open_loop_segments(
-    models: Mapping[int, Dynamics], trial: TrialArrays, rng: np.random.Generator, horizon: int = HORIZON
+    models: Mapping[int, LearnedModel], trial: TrialArrays, rng: np.random.Generator, horizon: int = HORIZON
 ) -> list[Prediction]:
     """Open-loop predictions one after the other: each begins where the horizon of the last one ended."""
     starts = range(0, len(trial) - 1, horizon)
     return [p for p in (open_loop(models, trial, start, horizon, rng) for start in starts) if p is not None]
 
 
-def one_step(models: Mapping[int, Dynamics], trial: TrialArrays, rng: np.random.Generator) -> Prediction:
+def one_step(models: Mapping[int, LearnedModel], trial: TrialArrays, rng: np.random.Generator) -> Prediction:
     """Prediction of every tick from the one before it; NaN rows (all ticks are there) where there is none."""
     mean, low, high = (np.full(trial.x.shape, np.nan) for _ in range(3))
     for start in range(len(trial) - 1):
@@ -100,3 +103,27 @@ def one_step(models: Mapping[int, Dynamics], trial: TrialArrays, rng: np.random.
         if step is not None:
             mean[start + 1], low[start + 1], high[start + 1] = step.mean[1], step.low[1], step.high[1]
     return Prediction(np.arange(len(trial)), mean, low, high)
+
+
+def reliability(models: Mapping[int, LearnedModel], trials: Iterable[TrialArrays]) -> dict[str, np.ndarray]:
+    """Share of the states within intervals of probability LEVELS, one period ahead and after HORIZON periods.
+
+    Every trial judges the model that it began with, which had not seen it.
+
+    Returns:
+        Shares (L,) by label; empty where no trial is long enough.
+    """
+    judged = [(models.get(int(trial.model_version[0])), unbroken(trial)) for trial in trials if len(trial)]
+    found = [deviations(model, motion, HORIZON) for model, motion in judged if model is not None]
+    z = np.concatenate(found) if found else np.empty((0, HORIZON, 1))
+    if len(z) == 0:
+        return {}
+    ends = {"one period ahead": z[:, 0], f"after {HORIZON} periods": z[:, -1]}
+    return {label: coverage(deviation.ravel(), LEVELS) for label, deviation in ends.items()}
+
+
+def unbroken(trial: TrialArrays) -> Transitions:
+    """The transitions of a trial; a missing action or state begins a new stretch."""
+    x, u, x_next = trial.x[:-1], trial.u[:-1], trial.x[1:]
+    known = np.isfinite(np.concatenate([x, u, x_next], axis=1)).all(axis=1)
+    return Transitions(x, u, x_next, np.cumsum(~known))[known]

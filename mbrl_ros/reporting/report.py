@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mbrl_ros.errors import MbrlError, lookup
-from mbrl_ros.planners.base import Dynamics
+from mbrl_ros.models.base import LearnedModel
 from mbrl_ros.reporting import plots, prediction
 from mbrl_ros.reporting.page import Content, render
 from mbrl_ros.reporting.run_folder import (
@@ -100,7 +100,7 @@ def read_run(folder: Path) -> Run:
 
 
 def draw_figures(run: Run) -> dict[str, bytes]:
-    """PNG files by name: learning_curve, planning_time, model_error and one for each trial."""
+    """PNG files by name: learning_curve, planning_time, model_error, reliability and one for each trial."""
     figures: dict[str, bytes] = {}
 
     def draw(name: str, plot: Callable[[], Figure]) -> None:
@@ -118,6 +118,8 @@ def draw_figures(run: Run) -> dict[str, bytes]:
     if run.robot is not None:
         models, problems = prediction.load_models(run.folder, versions_used(run), run.robot)
         run.problems += problems
+        if curves := run.attempt(lambda: prediction.reliability(models, run.trials.values()), "reliability"):
+            draw("reliability", lambda: plots.reliability(prediction.LEVELS, curves))
         for index, trial in run.trials.items():
             draw(f"trial_{index:03d}", partial(draw_trial, run.robot, run.summary.task, trial, models))
     return figures
@@ -136,7 +138,9 @@ def versions_used(run: Run) -> list[int]:
     return sorted({int(v) for trial in run.trials.values() for v in trial.model_version if v > 0})
 
 
-def draw_trial(robot: RobotDescription, task_name: str, trial: TrialArrays, models: Mapping[int, Dynamics]) -> Figure:
+def draw_trial(
+    robot: RobotDescription, task_name: str, trial: TrialArrays, models: Mapping[int, LearnedModel]
+) -> Figure:
     """The figure of one trial with everything that the models say about it.
 
     Raises:

@@ -53,6 +53,8 @@ class TrialResult:
         refits: models taken over during the trial.
         one_step_error: RMSE, every entry in units of its standard deviation in the data.
         multi_step_error: the same, open loop over the horizon.
+        coverage_1: share of the states within the 90 % interval predicted one period before.
+        coverage_h: the same, open loop at the end of the horizon.
         planning_time_ms: 'p50', 'p99' and 'max'.
         deadline_misses: ticks whose plan came too late.
         flags: how often the guard gave each flag.
@@ -71,6 +73,8 @@ class TrialResult:
     refits: int = 0
     one_step_error: float = math.nan
     multi_step_error: float = math.nan
+    coverage_1: float = math.nan
+    coverage_h: float = math.nan
     planning_time_ms: dict[str, float] = field(default_factory=dict)
     deadline_misses: int = 0
     flags: dict[str, int] = field(default_factory=dict)

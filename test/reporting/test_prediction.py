@@ -5,7 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mbrl_ros.reporting.prediction import load_models, one_step, open_loop, open_loop_segments
+from mbrl_ros.models.base import LearnedModel
+from mbrl_ros.models.layout import StateLayout
+from mbrl_ros.reporting.prediction import (
+    LEVELS,
+    load_models,
+    one_step,
+    open_loop,
+    open_loop_segments,
+    reliability,
+    unbroken,
+)
 from mbrl_ros.reporting.run_folder import TrialArrays, model_path
 
 STD = 0.1
@@ -116,3 +126,34 @@ def test_saved_ensemble_predicts_like_the_one_in_memory(tmp_path, runs):
 @pytest.mark.parametrize("start, horizon, last", [(0, 1, 1), (59, 25, 60), (0, 100, 60)])
 def test_horizon_is_cut_at_the_end_of_the_trial(start, horizon, last):
     assert open_loop({1: RandomWalk()}, trial(), start, horizon, np.random.default_rng(0)).ticks[-1] == last
+
+
+def test_reliability_is_of_the_model_each_trial_began_with(tmp_path):
+    """A linear world whose noise the right model knows, and a wrong model takes for half as large."""
+    layout = StateLayout(("s",), ("u",), (), {}, 1.0)
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.standard_normal((401, 1)), axis=0)
+    nothing, u = np.full(401, np.nan), np.zeros((401, 1))
+    versions = np.ones(401, int)
+    trial = TrialArrays(np.arange(401.0), x, u, nothing, nothing, versions, np.zeros(401, bool))
+    right = reliability({1: Walk(layout, {}), 2: Walk(layout, {"std": 0.5})}, [trial])
+    assert list(right) == ["one period ahead", "after 25 periods"]
+    np.testing.assert_allclose(right["one period ahead"], LEVELS, atol=0.1)
+    versions[:] = 2
+    wrong = reliability({1: Walk(layout, {}), 2: Walk(layout, {"std": 0.5})}, [trial])
+    assert (wrong["one period ahead"][3:] < LEVELS[3:] - 0.1).all()
+    assert reliability({}, [trial]) == {}
+
+
+def test_a_gap_in_a_trial_is_not_predicted_over():
+    nothing, versions = np.full(6, np.nan), np.ones(6, int)
+    u = np.array([[0.0], [0.0], [np.nan], [0.0], [0.0], [np.nan]])
+    motion = unbroken(TrialArrays(np.arange(6.0), np.zeros((6, 1)), u, nothing, nothing, versions, versions > 1))
+    assert motion.trajectory.tolist() == [0, 0, 1, 1]
+
+
+class Walk(LearnedModel):
+    members = 1
+
+    def predict_member(self, member, x, u):
+        return np.zeros((len(x), 1)), np.full((len(x), 1), float(self.arrays.get("std", 1.0)))

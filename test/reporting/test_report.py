@@ -66,7 +66,7 @@ def make(folder) -> tuple[str, Checker]:
 def test_whole_report_is_one_file_with_everything(tmp_path, runs, fast_animation):
     summary = runs.build(tmp_path, trials=3)
     text, page = make(tmp_path)
-    assert len(page.images("png")) == 6  # learning curve, planning time, model error, three trials
+    assert len(page.images("png")) == 7  # learning curve, planning time, model error, reliability, three trials
     assert len(page.images("gif")) == 1
     assert "What is missing" not in text
     assert "Not solved in 9.0 s of motion" in text and "Ended: trials used up" in text
