@@ -77,6 +77,7 @@ def test_whole_report_is_one_file_with_everything(tmp_path, runs, fast_animation
         "learning_curve.png",
         "model_error.png",
         "planning_time.png",
+        "reliability.png",
         "trial_000.png",
         "trial_001.png",
         "trial_002.png",
