@@ -155,7 +155,7 @@ WIDTHS = (22, 5, 4, 7, 7, 7, 7, 7, 8)
 
 
 def header() -> str:
-    """Head of the table, as Markdown."""
+    """Head of the table: our figures, then those of the best variant of the peer."""
     names = [*COLUMNS, "| peer", *COLUMNS[3:]]
     widths = [*WIDTHS, 19, *WIDTHS[3:]]
     return "  ".join(name.rjust(width) for name, width in zip(names, widths, strict=True))
