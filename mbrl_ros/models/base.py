@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -64,8 +65,10 @@ class LearnedModel:
     name: ClassVar[str]
     config_class: ClassVar[type]
     array_shapes: ClassVar[Any]
+    optional_shapes: ClassVar[Any] = MappingProxyType({})
     array_type: ClassVar[type]
     positive_arrays: ClassVar[tuple[str, ...]] = ()
+    adaptable: ClassVar[bool] = False
 
     @property
     def nx(self) -> int:
@@ -168,6 +171,19 @@ class LearnedModel:
     def with_arrays(self, **arrays: np.ndarray) -> Self:
         """The same model with some arrays exchanged or added."""
         return replace(self, arrays=self.arrays | arrays)
+
+    # adaptation of the last layer, see `last_layer`
+
+    def basis(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Functions that the last layer weighs, per network: x (B, nx), u (B, nu) -> (E', B, F).
+
+        E' is 1 where the members share them. A model that has none (`adaptable` is False) is not adapted.
+        """
+        raise NotImplementedError
+
+    def with_output_change(self, weights: np.ndarray) -> Self:
+        """The same model with ``target_std * (basis @ weights)`` added to its means: weights (E', F, ny)."""
+        raise NotImplementedError
 
     # the mean as differentiable dynamics
 

@@ -10,6 +10,7 @@ use it; `gaussian_process_training` fits it.
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -77,6 +78,7 @@ class GaussianProcess(LearnedModel):
     )
     array_type = np.float64
     positive_arrays = ("length_scales", "signal_std", "noise_std", "feature_std", "target_std")
+    adaptable = True
 
     @classmethod
     def example(cls, layout: StateLayout, config: GaussianProcessConfig, rng: np.random.Generator) -> "GaussianProcess":
@@ -181,6 +183,17 @@ class GaussianProcess(LearnedModel):
         values = np.einsum("kn,kbn->bk", a["weights"].mean(axis=0), self._bumps(z))
         values += z @ a["slopes"].mean(axis=0).T + a["offsets"].mean(axis=0)
         return values * a["target_std"] + a["target_mean"]
+
+    def basis(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """See `LearnedModel.basis`: the inputs and one; a change of the world is mostly another gain somewhere."""
+        z = self._normalised(x, u)
+        return np.concatenate([z, np.ones((len(z), 1))], axis=1)[None]
+
+    def with_output_change(self, weights: np.ndarray) -> Self:
+        """See `LearnedModel.with_output_change`."""
+        a = self.arrays
+        slopes, offsets = a["slopes"] + weights[0, :-1].T, a["offsets"] + weights[0, -1]
+        return self.with_arrays(slopes=slopes, offsets=offsets)
 
     def step(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Next states by the posterior mean: x (B, nx), u (B, nu) -> (B, nx)."""
