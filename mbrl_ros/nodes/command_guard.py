@@ -1,99 +1,155 @@
-"""The command guard node: the only publisher to the actuators and the last word before them."""
+"""The command guard node: the only publisher to the actuators and the last word before them. See docs/safety.md."""
 
 import sys
 import time
+from typing import Any
 
+import numpy as np
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Empty, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectory
 
-from mbrl_ros.nodes.conversions import from_command, from_time, to_command, to_float_array
-from mbrl_ros.nodes.pipeline_node import ERROR, OK, WARN, PipelineNode, run
+from mbrl_ros.nodes.conversions import (
+    from_command,
+    from_joint_state,
+    from_time,
+    to_command,
+    to_float_array,
+)
+from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, ERROR, OK, WARN, PipelineNode, run
+from mbrl_ros.safety.arming import Moment
 from mbrl_ros.safety.guard import Decision, Guard, GuardState
+from mbrl_ros.safety.limits import limits_of
+from mbrl_ros.safety.safe_action import SafeAction
 
 WATCHDOG_SHARE = 0.25  # of the control period: how often the watchdog looks
+PERIOD_TOLERANCE = 0.01  # share of the control period by which the period of a plan may differ
 
 
 class CommandGuard(PipelineNode):
-    """Passes on commands that are armed, fresh, finite and within limits; otherwise the safe action."""
+    """Passes on commands that are armed, fresh, finite and within limits; otherwise the ladder of the guard."""
 
     def __init__(self) -> None:
         super().__init__("command_guard")
-        self.guard = Guard(self.groups["guard"], self.robot.u_max, self.robot.dt)
+        config = self.groups["guard"]
+        limits = limits_of(self.robot, config)
+        self.guard = Guard(config, limits, SafeAction(config, limits, self.robot.angles), self.robot.dt)
         self.actuators = (
             self.publish_to(Float64MultiArray, "effort_controller/commands") if not self.config.lockstep else None
         )
         self.applied = self.publish_to(JointState, "applied_command")
         self.listen_to(JointState, "command", self.on_command)
+        self.listen_to(JointState, "observation", self.on_observation)
+        if config.plan_periods:
+            self.listen_to(JointTrajectory, "plan", self.on_plan)
+        if config.heartbeat_timeout:
+            self.create_subscription(Empty, "heartbeat", self.guarded(self.on_heartbeat), BEST_EFFORT)
         self.create_service(SetBool, "~/arm", self.guarded(self.on_arm))
         self.create_service(Trigger, "~/stop", self.guarded(self.on_stop))
         self.create_service(Trigger, "~/reset", self.guarded(self.on_reset))
         if not self.config.lockstep:
             self.create_wall_timer(WATCHDOG_SHARE * self.robot.dt, self.guarded(self.on_watchdog))
 
-    def now(self) -> float | None:
-        """Wall clock in s; None in lockstep, where time waits for the command."""
-        return None if self.config.lockstep else time.time()
+    def now(self) -> Moment | None:
+        """The moment by both clocks; None in lockstep, where time waits for the command."""
+        return None if self.config.lockstep else Moment(time.monotonic_ns(), time.time_ns())
 
     def on_command(self, message: JointState) -> None:
         """Judge a command and send what is safe of it."""
-        stamp_ns = from_time(message.header.stamp)
         effort = from_command(message, self.robot.actuators)
-        self.send(stamp_ns, self.guard.command(self.now(), 1e-9 * stamp_ns, effort))
+        self.send(self.guard.command(self.now(), from_time(message.header.stamp), effort))
+
+    def on_observation(self, message: JointState) -> None:
+        """Look at where the robot is."""
+        position, velocity = from_joint_state(message, self.robot.joints)
+        self.send_at_once(self.guard.observe(self.now(), from_time(message.header.stamp), position, velocity))
+
+    def on_plan(self, message: JointTrajectory) -> None:
+        """Keep the plan for the case that the controller fails."""
+        self.guard.plan(self.now(), from_time(message.header.stamp), self.plan_actions(message))
+
+    def on_heartbeat(self, _: Empty) -> None:
+        """The deadman's switch is held."""
+        self.guard.heartbeat(self.now())
 
     def on_watchdog(self) -> None:
-        """The safe action when the controller has gone silent."""
-        decision = self.guard.tick(self.now())
-        if decision is not None:
-            self.send(time.time_ns(), decision)
+        """What is due when the controller has gone silent."""
+        self.send(self.guard.tick(self.now()))
 
-    def send(self, stamp_ns: int, decision: Decision) -> None:
+    def plan_actions(self, message: JointTrajectory) -> list[list[float]]:
+        """Efforts of a plan, one row a control period; empty where its joints or its period are not ours."""
+        names, points = list(message.joint_names), message.points
+        if not points or any(a not in names or len(points[0].effort) != len(names) for a in self.robot.actuators):
+            return []
+        if len(points) > 1:
+            step = 1e-9 * (from_time(points[1].time_from_start) - from_time(points[0].time_from_start))
+            if abs(step - self.robot.dt) > PERIOD_TOLERANCE * self.robot.dt:
+                return []
+        columns = [names.index(a) for a in self.robot.actuators]
+        return [[p.effort[c] if c < len(p.effort) else np.nan for c in columns] for p in points]
+
+    def send(self, decision: Decision | None) -> None:
         """Publish to the actuators, which are left to others while disarmed, and say what was sent and why."""
-        if self.guard.state is not GuardState.DISARMED:
-            self.actuate(decision)
-        self.applied.publish(to_command(stamp_ns, self.robot.actuators, decision.effort, decision.flag))
-        if decision.reason and self.guard.state is not GuardState.DISARMED:
+        if decision is None:
+            return
+        self.actuate(decision)
+        applied = to_command(decision.stamp_ns, self.robot.actuators, decision.command, decision.flag)
+        self.applied.publish(applied)
+        if decision.reason and decision.to_actuators:
             self.get_logger().warning(decision.reason, throttle_duration_sec=1.0)
 
-    def actuate(self, decision: Decision) -> None:
+    def actuate(self, decision: Decision | None) -> None:
         """Publish to the actuators; in lockstep the simulator reads `applied_command`, which carries a stamp."""
-        if self.actuators is not None:
-            self.actuators.publish(to_float_array(decision.effort))
+        if self.actuators is not None and decision is not None and decision.to_actuators:
+            self.actuators.publish(to_float_array(decision.command))
+
+    def send_at_once(self, decision: Decision | None) -> None:
+        """Publish what answers no command; in lockstep the next command gets the answer."""
+        if not self.config.lockstep:
+            self.send(decision)
 
     def on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Arm or disarm."""
         if request.data:
-            missing = self.unconnected()
-            if missing:
-                response.success, response.message = False, f"not armed: nobody at {', '.join(missing)}"
-            else:
-                response.success, response.message = self.guard.arm(self.now())
+            nobody = self.unconnected()
+            missing = (f"nobody at {', '.join(nobody)}",) if nobody else ()
+            response.success, response.message = self.guard.arm(self.now(), missing)
         else:
-            self.actuate(self.guard.disarm())
+            self.send_at_once(self.guard.disarm(self.now()))
             response.success, response.message = True, "disarmed"
         return response
 
     def on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Latch the stop."""
-        self.actuate(self.guard.stop("stop service called"))
+        self.send_at_once(self.guard.stop(self.now(), "stop service called"))
         response.success, response.message = True, "stopped until ~/reset"
         return response
 
     def on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Release a latched stop; arming is a step of its own."""
+        """Release a latched stop; arming is a step of its own.
+
+        What was sent last may be damping, which must not stand when nobody looks after it any more.
+        """
         response.success, response.message = self.guard.reset()
+        if response.success:
+            self.send_at_once(self.guard.disarm(self.now()))
         return response
 
     def status(self) -> tuple[bytes, dict[str, object]]:
         """See PipelineNode."""
-        self.doing(self.guard.state.name.lower())
-        worried = any(count for flag, count in self.guard.counts.items() if flag not in ("ok", "disarmed"))
-        level = ERROR if self.guard.state is GuardState.STOPPED else WARN if worried else OK
-        return level, dict(self.guard.counts)
+        guard, now = self.guard, self.now()
+        self.doing(guard.state.name.lower())
+        worried = any(count for flag, count in guard.counts.items() if flag not in ("ok", "disarmed"))
+        level = ERROR if guard.state is GuardState.STOPPED else WARN if worried else OK
+        values: dict[str, Any] = {**guard.counts, **guard.figures, "reason": guard.reason}
+        if guard.state is not GuardState.ARMED:
+            values["against_arming"] = "; ".join(guard.obstacles(now))
+        return level, values
 
     def on_shutdown(self) -> None:
         """Leave the actuators safe."""
-        self.actuate(self.guard.disarm())
+        self.actuate(self.guard.farewell(self.now()))
 
 
 def main() -> int:

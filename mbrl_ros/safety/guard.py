@@ -2,58 +2,44 @@
 
     DISARMED --arm--> ARMED --disarm--> DISARMED      any --stop--> STOPPED --reset--> DISARMED
 
-Commands pass only while ARMED; STOPPED is latched, so that nothing but a deliberate reset leaves it. The safe
-action of an effort interface is zero effort. Times are in s, of one clock; in lockstep `now` is None, which
-leaves out everything that needs a clock: lateness, staleness and the watchdog.
+Commands pass only while ARMED; STOPPED is latched, so that nothing but a deliberate reset leaves it. Where the
+controller fails, the guard goes down a ladder: the rest of its last plan, holding, the safe action, disarming. Silence
+is measured by a monotonic clock, stamps (ns) are compared with wall time, see `Moment`; in lockstep the moment is None,
+which leaves out all that needs a clock: lateness, staleness, order and the watchdog. Explained in docs/safety.md.
 """
 
+import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
-from mbrl_ros.config import option, validate
 from mbrl_ros.errors import ConfigError
+from mbrl_ros.safety.arming import Heard, Moment, heartbeat_silent, observation_silent, obstacles, periods_since
+from mbrl_ros.safety.command_limiter import CommandLimiter
+from mbrl_ros.safety.guard_config import GuardConfig
+from mbrl_ros.safety.ladder import Ladder
+from mbrl_ros.safety.limits import Limits
+from mbrl_ros.safety.safe_action import SafeAction
 
 FLAGS = {
     "ok": "sent as wished",
     "limited": "sent, cut to a limit",
     "late": "sent, but its moment had already begun",
+    "plan": "the controller failed: sent from its last plan",
+    "hold": "the controller failed: the last command is sent again",
     "stale": "refused: its moment is too far from now",
     "invalid": "refused: not finite or of the wrong size",
-    "timeout": "safe action: the controller is silent",
+    "timeout": "safe action: the controller or the observation is silent",
+    "state": "safe action: the robot is beyond a limit, or where it is is not known",
+    "heartbeat": "disarmed: the heartbeat is silent",
     "disarmed": "refused: not armed",
     "stopped": "refused: stopped until reset",
 }
-
-
-@dataclass(frozen=True)
-class GuardConfig:
-    """Settings of the guard. Periods are control periods."""
-
-    timeout: float = option(2.0, "silence after which the safe action is sent", unit="periods", low=1.0, high=1000.0)
-    late_tolerance: float = option(
-        0.0,
-        "how far past its stamp a command is still in time; negative leaves time for the way to the actuators",
-        unit="periods",
-        low=-1.0,
-        high=1.0,
-    )
-    stale_after: float = option(
-        3.0, "distance of a command's stamp from now beyond which it is refused", unit="periods", low=1.0, high=1000.0
-    )
-    rate_limit: float = option(
-        2.0,
-        "largest change from one command to the next as a multiple of the effort limit; 2 is any",
-        low=1e-3,
-        high=2.0,
-    )
-    invalid_limit: int = option(5, "invalid commands in a row that latch a stop", low=1, high=1000)
-
-    def __post_init__(self) -> None:
-        validate(self)
+PASSED = ("ok", "limited", "late")  # flags of the controller's own commands
+CLOCK_STEP = 1.0  # periods by which wall time may move against the monotonic clock from one call to the next
 
 
 class GuardState(Enum):
@@ -69,165 +55,378 @@ class Decision:
     """What to send to the actuators now.
 
     Attributes:
-        effort: (nu,) N or N m, always finite and within the limits.
+        command: (nu,) in the interface's unit, always finite and within the range.
         flag: a key of FLAGS.
         reason: for people; empty where the flag is 'ok'.
+        stamp_ns: the moment from which it acts.
+        to_actuators: whether it is to be sent; not so where a disarmed guard leaves the actuators to others.
     """
 
-    effort: np.ndarray
+    command: np.ndarray
     flag: str
     reason: str
+    stamp_ns: int
+    to_actuators: bool = True
 
 
 class Guard:
-    """Turns wishes into efforts that may be sent.
+    """Turns wishes into commands that may be sent.
 
     Attributes:
         state: the state it is in.
         counts: decisions so far by flag.
+        figures: what else is counted: commands cut to the range and by rate, interventions while armed, commands
+            ignored for their order, steps of the wall clock.
+        reason: why it last did anything else than pass a command on.
     """
 
     config_class = GuardConfig
 
-    def __init__(self, config: GuardConfig, effort_limit: np.ndarray, dt: float) -> None:
+    def __init__(self, config: GuardConfig, limits: Limits, safe_action: SafeAction, dt: float) -> None:
         """Start disarmed.
 
         Args:
             config: settings.
-            effort_limit: largest effort either way (nu,), N or N m.
+            limits: of the robot, margins taken off.
+            safe_action: what is sent when nothing else may be.
             dt: control period in s.
 
         Raises:
-            ConfigError: a limit or the period is not finite and positive.
+            ConfigError: the period is not finite and positive.
         """
-        self._limit = np.array(effort_limit, dtype=float)
-        if self._limit.ndim != 1 or not np.all(np.isfinite(self._limit) & (self._limit > 0)):
-            raise ConfigError(f"effort_limit: {effort_limit} is not allowed; expected positive numbers (nu,)")
         if not (np.isfinite(dt) and dt > 0):
             raise ConfigError(f"dt: {dt} s is not allowed; expected a positive number")
-        self.config = config
+        self.config, self.limits, self.safe_action = config, limits, safe_action
         self.state = GuardState.DISARMED
         self.counts: Counter[str] = Counter(dict.fromkeys(FLAGS, 0))
-        self._dt = dt
+        names = ("cut_to_range", "cut_by_rate", "interventions", "ignored", "clock_steps")
+        self.figures: Counter[str] = Counter(dict.fromkeys(names, 0))
+        self.reason = ""
+        self.heard = Heard()
+        self._dt_ns = round(1e9 * dt)
+        self._limiter = CommandLimiter(limits)
+        self._ladder = Ladder(config, len(limits.actuators), self._dt_ns)
         self._stop_reason = ""
-        self._sent = np.zeros_like(self._limit)  # what the actuators have, start of the next rate-limited step
-        self._heard: float | None = None  # when the watchdog last heard of the controller
+        self._alive: int | None = None  # when the watchdog last heard of the controller, monotonic ns
+        self._stamp: int | None = None  # newest control period for which something was passed on
+        self._offset: int | None = None  # wall time less monotonic time, ns
+        self._held: np.ndarray | None = None  # positions to hold since the intervention began
         self._invalid_in_a_row = 0
+        self._beyond = ""  # limits that the last observation was beyond
 
-    def arm(self, now: float | None) -> tuple[bool, str]:
-        """Let commands pass from `now` on; refused while stopped. Returns whether it is armed, and why (not)."""
-        if self.state is GuardState.STOPPED:
-            return False, f"stopped: {self._stop_reason}; reset first"
+    # what the operator says
+
+    def obstacles(self, now: Moment | None) -> list[str]:
+        """Everything that speaks against arming now; in lockstep only a stop does."""
+        stopped = [f"stopped: {self._stop_reason}; reset first"] if self.state is GuardState.STOPPED else []
+        return stopped if now is None else stopped + obstacles(self.config, self.limits, self.heard, now, self._dt_ns)
+
+    def arm(self, now: Moment | None, missing: tuple[str, ...] = ()) -> tuple[bool, str]:
+        """Let commands pass from `now` on. Returns whether it is armed, and why (not): all reasons at once.
+
+        Args:
+            now: the moment; None in lockstep.
+            missing: what else speaks against it, known only to the caller.
+        """
         if self.state is GuardState.ARMED:
             return True, "already armed"
-        if now is not None and not np.isfinite(now):
-            return False, f"the clock reads {now}"
-        self.state, self._heard, self._invalid_in_a_row = GuardState.ARMED, now, 0
+        if reasons := [*missing, *self.obstacles(now)]:
+            return False, "not armed: " + "; ".join(reasons)
+        self.state, self._alive = GuardState.ARMED, None if now is None else now.monotonic_ns
+        self._invalid_in_a_row, self._stamp, self._held, self._beyond = 0, None, None, ""
+        self._ladder.forget()
+        nothing = np.zeros(len(self.limits.actuators))
+        self._limiter.restart(self._measured(now) if self.limits.interface == "position" else nothing)
         return True, "armed"
 
-    def disarm(self) -> Decision:
+    def disarm(self, now: Moment | None) -> Decision | None:
         """Let nothing pass any more; a stop stays latched. The decision is to be sent at once."""
         if self.state is GuardState.ARMED:
             self.state = GuardState.DISARMED
-        return self._refuse_by_state()
+        return self._refuse_by_state(now, now.wall_ns if now else 0)
 
-    def stop(self, reason: str) -> Decision:
+    def farewell(self, now: Moment | None) -> Decision | None:
+        """What is to be sent when the guard's process ends; None where others have the actuators already."""
+        if self.state is GuardState.DISARMED:
+            return None
+        self.state = GuardState.DISARMED
+        return self._refuse_by_state(now, now.wall_ns if now else 0)
+
+    def stop(self, now: Moment | None, reason: str) -> Decision | None:
         """Latch a stop, in any state; the first reason is kept. The decision is to be sent at once."""
         if self.state is not GuardState.STOPPED:
             self.state, self._stop_reason = GuardState.STOPPED, reason
-        return self._refuse_by_state()
+        return self._refuse_by_state(now, now.wall_ns if now else 0)
 
     def reset(self) -> tuple[bool, str]:
         """Leave a stop, to DISARMED and never straight to ARMED. Returns whether there was one, and a message."""
         if self.state is not GuardState.STOPPED:
             return False, f"nothing to reset: {self.state.value}"
         self.state = GuardState.DISARMED
+        self._let_go()
         return True, f"reset; was stopped: {self._stop_reason}"
 
-    def command(self, now: float | None, act_stamp: float, effort: Any) -> Decision:
+    # what comes in
+
+    def heartbeat(self, now: Moment | None) -> None:
+        """The deadman's switch is held."""
+        self.heard.heartbeat = None if now is None else now.monotonic_ns
+
+    def plan(self, now: Moment | None, stamp_ns: int, actions: Any) -> bool:
+        """Remember a plan: actions (H, nu) from `stamp_ns` on, a control period each. Returns whether it is of use."""
+        if now is not None and abs(now.wall_ns - stamp_ns) > self.config.stale_after * self._dt_ns:
+            return False
+        return self._ladder.take(stamp_ns, actions)
+
+    def observe(self, now: Moment | None, stamp_ns: int, position: Any, velocity: Any) -> Decision | None:
+        """Take an observation: positions (n,) and velocities (n,); what is not finite or of another size is ignored.
+
+        Returns what to send at once where the robot is beyond a limit.
+        """
+        n = len(self.limits.joints)
+        x, v = as_finite(position, n), as_finite(velocity, n)
+        if x is None or v is None:
+            return None
+        self.heard.state = x, v
+        if now is not None:
+            self.heard.observation, self.heard.observation_lag = now.monotonic_ns, now.wall_ns - stamp_ns
+        self._beyond = self.limits.beyond(x, v) if self.config.state_action != "none" else ""
+        if not self._beyond or self.state is not GuardState.ARMED:
+            return None
+        if self.config.state_action == "stop":
+            return self.stop(now, self._beyond)
+        return self._refuse(now, stamp_ns, "state", self._beyond)
+
+    def command(self, now: Moment | None, stamp_ns: int, command: Any) -> Decision | None:
         """Decide on one command.
 
         Args:
-            now: current time in s; None in lockstep.
-            act_stamp: time in s at which the command is to act.
-            effort: the wish, (nu,) N or N m; anything else is refused, never raised about.
+            now: the moment; None in lockstep.
+            stamp_ns: the moment at which the command is to act.
+            command: the wish, (nu,) in the interface's unit; anything else is refused, never raised about.
+
+        Returns:
+            What to send; None where nothing is to be: the command is a copy of or older than one that was sent.
         """
+        self._watch_clock(now)
+        wish = as_finite(command, len(self.limits.actuators))
+        problem = f"the command is not {len(self.limits.actuators)} finite number(s)" if wish is None else ""
+        stale = "" if problem else self._stale(now, stamp_ns)
+        self._note(now, problem or stale)
         if self.state is not GuardState.ARMED:
-            return self._refuse_by_state()
-        wish = as_effort(effort, len(self._limit))
+            refused = self._refuse_by_state(now, stamp_ns)
+            others = self.state is GuardState.DISARMED
+            return replace(refused, to_actuators=False) if refused and others else refused
+        if (silent := self._silent_heartbeat(now, stamp_ns)) is not None:
+            return silent
         if wish is None:
-            return self._refuse_invalid()
+            return self._refuse_invalid(now, stamp_ns, problem)
         self._invalid_in_a_row = 0
-        if now is None:
-            return self._send(wish, late="")
-        age = (now - act_stamp) / self._dt
-        if not abs(age) <= self.config.stale_after:  # so written, NaN is refused too
-            where = "old" if age > 0 else "ahead"
-            return self._refuse("stale", f"the command's stamp is {abs(age):.1f} periods {where}; do the clocks agree?")
-        self._heard = now
-        late = age > self.config.late_tolerance
-        return self._send(wish, late=f"the command came {age:.2f} periods past its stamp" if late else "")
+        if now is not None and stale:
+            return self._fail(now, self._next_tick(now), "stale", stale)
+        if now is not None and self._stamp is not None and stamp_ns <= self._stamp:
+            self.figures["ignored"] += 1
+            return None
+        return self._accept(now, stamp_ns, wish)
 
-    def tick(self, now: float | None) -> Decision | None:
-        """Watchdog, to be called every period. Returns what to send, or None where nothing is to be sent.
+    def tick(self, now: Moment | None) -> Decision | None:
+        """Watchdog, to be called several times a period. Returns what to send, or None where nothing is to be sent.
 
-        A stop is repeated, in case a message got lost. While disarmed nothing is, so that others may use the
-        actuators. A clock that jumps, either way, counts as silence: the time since the last command is unknown.
+        The safe action is repeated, in case a message got lost. While disarmed nothing is, so that others may use the
+        actuators.
         """
         if now is None or self.state is GuardState.DISARMED:
             return None
+        self._watch_clock(now)
         if self.state is GuardState.STOPPED:
-            return self._refuse_by_state()
-        if self._heard is None:
-            self._heard = now
-        silence = (now - self._heard) / self._dt
-        if abs(silence) <= self.config.timeout:
-            return None
-        return self._refuse("timeout", f"no command for {silence:.1f} periods; allowed are {self.config.timeout:g}")
+            return self._refuse_by_state(now, now.wall_ns)
+        if (silent := self._silent_heartbeat(now, now.wall_ns)) is not None:
+            return silent
+        if self._beyond:
+            return self._refuse(now, now.wall_ns, "state", self._beyond)
+        if self._alive is None:
+            self._alive = now.monotonic_ns
+        reason = observation_silent(self.config, self.heard, now, self._dt_ns)
+        silence = periods_since(self._alive, now, self._dt_ns)
+        if silence > self.config.timeout:
+            reason = f"no command for {silence:.1f} periods; allowed are {self.config.timeout:g}"
+        return self._fail(now, self._next_tick(now), "timeout", reason) if reason else None
 
-    def _send(self, wish: np.ndarray, late: str) -> Decision:
-        """Pass on a valid wish, within limits and rate; `late` says how late it is, empty where it is not."""
-        step = self.config.rate_limit * self._limit
-        within = np.clip(wish, -self._limit, self._limit)
-        effort = np.clip(within, self._sent - step, self._sent + step)
-        self._sent = effort
-        if late:
-            return self._decide("late", late)
-        if np.any(within != wish):
-            return self._decide("limited", f"the command was beyond the effort limit {self._limit.tolist()}")
-        if np.any(effort != within):
-            return self._decide("limited", f"the command changed by more than {step.tolist()} at once")
-        return self._decide("ok", "")
+    # what is made of it
 
-    def _refuse_invalid(self) -> Decision:
-        """Refuse a command that is no effort; enough of them in a row latch a stop."""
+    def _accept(self, now: Moment | None, stamp_ns: int, wish: np.ndarray) -> Decision | None:
+        """A command that is valid, fresh and new."""
+        if now is not None:
+            self._alive = now.monotonic_ns
+            if reason := observation_silent(self.config, self.heard, now, self._dt_ns):
+                return self._fail(now, stamp_ns, "timeout", reason)
+        if self._beyond:
+            return self._refuse(now, stamp_ns, "state", self._beyond)
+        if self._limiter.sent is None and self.limits.interface == "position":
+            self._limiter.restart(self._measured(now))
+            if self._limiter.sent is None and now is not None:
+                return self._fail(now, stamp_ns, "state", "no observation yet: where the joints are is not known")
+        self._ladder.recovered()
+        return self._pass(now, stamp_ns, wish, "", "")
+
+    def _pass(self, now: Moment | None, stamp_ns: int, wish: np.ndarray, flag: str, reason: str) -> Decision:
+        """Send a wish within the limits; `flag` and `reason` are given where it is not the controller's command."""
+        elapsed = self._dt_ns
+        if now is not None and self._stamp is not None:
+            elapsed = min(max(stamp_ns - self._stamp, 1), self._dt_ns)
+        command, cut = self._limiter.limit(wish, 1e-9 * elapsed)
+        self._stamp, self._held = stamp_ns, None
+        if cut:
+            self.figures["cut_to_range" if cut == "range" else "cut_by_rate"] += 1
+        if flag:
+            return self._decide(command, flag, reason, stamp_ns)
+        if late := self._late(now, stamp_ns):
+            return self._decide(command, "late", late, stamp_ns)
+        return self._decide(command, "limited" if cut else "ok", self._explain(cut), stamp_ns)
+
+    def _explain(self, cut: str) -> str:
+        """A cut in words."""
+        low, high = self.limits.command_low.tolist(), self.limits.command_high.tolist()
+        reasons = {
+            "range": f"the command was beyond the {self.limits.interface} limit {low} to {high}",
+            "rate": "the command changed faster than its rate or jerk may be",
+        }
+        return reasons.get(cut, "")
+
+    def _fail(self, now: Moment | None, stamp_ns: int, flag: str, reason: str) -> Decision | None:
+        """The controller has failed: go to the rung of the ladder that the time since then says.
+
+        What the first two rungs send acts from `stamp_ns` on, as a command would. The safe action acts at once, unless
+        it is the answer to a command.
+        """
+        at_once = stamp_ns if now is None or flag == "invalid" else now.wall_ns
+        rung = self._ladder.step(stamp_ns if now is None else now.monotonic_ns, stamp_ns)
+        since = f"{reason}; for {rung.periods:.1f} periods now"
+        if rung.name == "disarm":
+            self.state = GuardState.DISARMED
+            return self._refuse(now, at_once, "disarmed", f"disarmed: {since}")
+        wish = rung.action if rung.name == "plan" else self._limiter.sent if rung.name == "hold" else None
+        if wish is None or self._beyond:
+            return self._refuse(now, at_once, flag, reason)
+        if now is not None and self._stamp is not None and stamp_ns <= self._stamp:
+            return None  # this period has its command already
+        said = "the last plan goes on" if rung.name == "plan" else "the last command is held"
+        return self._pass(now, stamp_ns, wish, rung.name, f"{said}: {since}")
+
+    def _next_tick(self, now: Moment) -> int:
+        """Stamp of the next control period, counted from the last one that got a command: it can be learned from.
+
+        Now where there is none. A negative late_tolerance leaves as much time for the way to the actuators.
+        """
+        if self._stamp is None:
+            return now.wall_ns
+        lead = max(0.0, -self.config.late_tolerance)
+        ahead = math.ceil((now.wall_ns - self._stamp) / self._dt_ns + lead)
+        return self._stamp + max(ahead, 0) * self._dt_ns
+
+    def _refuse_invalid(self, now: Moment | None, stamp_ns: int, problem: str) -> Decision | None:
+        """Refuse a command that is none; enough of them in a row latch a stop."""
         self._invalid_in_a_row += 1
-        reason = f"the command is not {len(self._limit)} finite number(s)"
         if self._invalid_in_a_row >= self.config.invalid_limit:
             self.state, self._stop_reason = GuardState.STOPPED, f"{self._invalid_in_a_row} invalid commands in a row"
-            reason += f"; stopped after {self._stop_reason}"
-        return self._refuse("invalid", reason)
+            return self._refuse(now, stamp_ns, "invalid", f"{problem}; stopped after {self._stop_reason}")
+        tick_ns = self._next_tick(now) if now is not None and self._stale(now, stamp_ns) else stamp_ns
+        return self._fail(now, tick_ns, "invalid", problem)
 
-    def _refuse_by_state(self) -> Decision:
+    def _refuse_by_state(self, now: Moment | None, stamp_ns: int) -> Decision | None:
         """The safe action of a guard that is not armed."""
         reason = f"stopped: {self._stop_reason}" if self.state is GuardState.STOPPED else "not armed"
-        return self._refuse(self.state.value, reason)
+        return self._refuse(now, stamp_ns, self.state.value, reason)
 
-    def _refuse(self, flag: str, reason: str) -> Decision:
-        """The safe action: zero effort, at once, whatever the rate limit."""
-        self._sent = np.zeros_like(self._limit)
-        return self._decide(flag, reason)
+    def _silent_heartbeat(self, now: Moment | None, stamp_ns: int) -> Decision | None:
+        """Disarm where the heartbeat is needed and silent."""
+        reason = "" if now is None else heartbeat_silent(self.config, self.heard, now)
+        if not reason:
+            return None
+        self.state = GuardState.DISARMED
+        return self._refuse(now, stamp_ns, "heartbeat", f"disarmed: {reason}")
 
-    def _decide(self, flag: str, reason: str) -> Decision:
+    def _refuse(self, now: Moment | None, stamp_ns: int, flag: str, reason: str) -> Decision | None:
+        """The safe action, at once, whatever the rate limit; None where a position is to be held and none is known.
+
+        What a disarmed guard sends is its last word for a while, so it must be right for ever.
+        """
+        if self._held is None and self.limits.interface == "position":
+            measured = self._measured(now)
+            self._held = self._limiter.sent if measured is None else measured
+        if self.state is GuardState.DISARMED:
+            command = self.safe_action.resting(self._held)
+            self._let_go()
+        else:
+            command = self.safe_action.action(self._fresh_state(now), self._held)
+        if command is None:
+            return None
+        if self.state is not GuardState.DISARMED:
+            self._limiter.restart(command)
+        return self._decide(command, flag, reason, stamp_ns)
+
+    def _let_go(self) -> None:
+        """From now on others may move the robot: what was sent and held says nothing any more."""
+        self._held = None
+        self._limiter.restart(None)
+
+    def _decide(self, command: np.ndarray, flag: str, reason: str, stamp_ns: int) -> Decision:
         """Count and hand out what is sent."""
         self.counts[flag] += 1
-        return Decision(self._sent.copy(), flag, reason)
+        self.figures["interventions"] += flag not in (*PASSED, "disarmed")
+        if flag not in ("ok", "disarmed") or reason.startswith("disarmed"):
+            self.reason = reason
+        return Decision(command.copy(), flag, reason, stamp_ns)
+
+    # what is known
+
+    def _note(self, now: Moment | None, problem: str) -> None:
+        """Keep count of the good commands, armed or not."""
+        self.heard.command_problem = problem
+        self.heard.commands = 0 if problem else self.heard.commands + 1
+        if not problem and now is not None:
+            self.heard.command = now.monotonic_ns
+
+    def _stale(self, now: Moment | None, stamp_ns: int) -> str:
+        """Why a stamp is too far from now; empty where it is not."""
+        age = 0.0 if now is None else (now.wall_ns - stamp_ns) / self._dt_ns
+        if abs(age) <= self.config.stale_after:
+            return ""
+        where = "old" if age > 0 else "ahead"
+        return f"the command's stamp is {abs(age):.1f} periods {where}; do the clocks agree?"
+
+    def _late(self, now: Moment | None, stamp_ns: int) -> str:
+        """How late a command is; empty where it is not."""
+        age = -np.inf if now is None else (now.wall_ns - stamp_ns) / self._dt_ns
+        return f"the command came {age:.2f} periods past its stamp" if age > self.config.late_tolerance else ""
+
+    def _watch_clock(self, now: Moment | None) -> None:
+        """A step of wall time makes the stamps so far worthless: those of the order and of the plan."""
+        if now is None:
+            return
+        offset = now.wall_ns - now.monotonic_ns
+        if self._offset is not None and abs(offset - self._offset) > CLOCK_STEP * self._dt_ns:
+            self.figures["clock_steps"] += 1
+            self._stamp = None
+            self._ladder.drop_plan()
+        self._offset = offset
+
+    def _fresh_state(self, now: Moment | None) -> tuple[np.ndarray, np.ndarray] | None:
+        """Last observed positions and velocities, None where they are too old to act on."""
+        fresh = now is None or periods_since(self.heard.observation, now, self._dt_ns) <= self.config.stale_after
+        return self.heard.state if fresh else None
+
+    def _measured(self, now: Moment | None) -> np.ndarray | None:
+        """Positions (nu,) of the actuators, None where they are not known or too old."""
+        state = self._fresh_state(now)
+        position = None if state is None else state[0][self.limits.columns]
+        return position if position is not None and np.all(np.isfinite(position)) else None
 
 
-def as_effort(effort: Any, nu: int) -> np.ndarray | None:
-    """The command as floats (nu,), or None where it is not nu finite numbers."""
+def as_finite(values: Any, count: int) -> np.ndarray | None:
+    """The values as floats (count,), or None where they are not that many finite numbers."""
     try:
-        wish = np.array(effort, dtype=float)
+        array = np.array(values, dtype=float)
     except (TypeError, ValueError, OverflowError):
         return None
-    return wish if wish.shape == (nu,) and np.all(np.isfinite(wish)) else None
+    return array if array.shape == (count,) and np.all(np.isfinite(array)) else None

@@ -37,8 +37,18 @@ def test_a_command_that_did_not_act_for_its_whole_period_is_left_out(flag):
     assert feed(TransitionPairer(DT, 0), events) == [(0, 0, 0, 1, 0), (2, 2, 2, 3, 1)]
 
 
-def test_a_limited_command_counts_as_what_was_sent():
-    assert len(feed(TransitionPairer(DT, 0), stream(range(3), "limited"))) == 2
+@pytest.mark.parametrize("flag", ["limited", "plan", "hold"])
+def test_what_the_guard_changed_counts_as_what_was_sent(flag):
+    assert len(feed(TransitionPairer(DT, 0), stream(range(3), flag))) == 2
+
+
+@pytest.mark.parametrize("ended_after, learned", [(0.5, False), (0.99, False), (1.0, True)])
+def test_a_command_that_the_guard_ended_before_its_period_was_over_is_left_out(ended_after, learned):
+    pairer = TransitionPairer(DT, 0)
+    pairer.observe(0, np.zeros(1))
+    pairer.apply(0, np.ones(1), "ok")
+    pairer.apply(round(ended_after * DT), np.zeros(1), "stopped")
+    assert bool(pairer.observe(DT, np.zeros(1))) == learned
 
 
 def test_the_flag_goes_with_the_transition():

@@ -1,0 +1,87 @@
+"""The link watchdog node: runs on the robot's computer, between the guard's topic and the controller's.
+
+``ros2 run mbrl_ros link_watchdog`` there, and the guard with ``-r effort_controller/commands:=guarded_commands``.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+
+from mbrl_ros.graph import NODES, NodeSpec, SharedConfig
+from mbrl_ros.nodes.conversions import from_joint_state, to_float_array
+from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, OK, WARN, PipelineNode, run
+from mbrl_ros.safety.limits import limits_of
+from mbrl_ros.safety.link_watchdog import LinkConfig, LinkWatchdog
+from mbrl_ros.safety.safe_action import SafeAction
+
+TICK_SHARE = 0.25  # of the control period: how often the watchdog looks
+
+
+@dataclass(frozen=True)
+class LinkNodeConfig(SharedConfig, LinkConfig):
+    """The node's parameters."""
+
+
+SPEC = NodeSpec("link_watchdog", LinkNodeConfig)
+NODES.setdefault(SPEC.name, SPEC)  # known, but no part of the graph that the simulation starts
+
+
+class LinkWatchdogNode(PipelineNode):
+    """Repeats the guard's commands; the safe action when the guard, its computer or the network is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(SPEC.name)
+        limits = limits_of(self.robot, self.config)
+        safe_action = SafeAction(self.config, limits, self.robot.angles)
+        self.watchdog = LinkWatchdog(self.config, limits, safe_action, self.robot.dt)
+        self.commands = self.publish_to(Float64MultiArray, "effort_controller/commands")
+        self.listen_to(Float64MultiArray, "guarded_commands", self.on_command)
+        self.listen_to(JointState, "joint_states", self.on_joint_states, BEST_EFFORT)
+        self.create_wall_timer(TICK_SHARE * self.robot.dt, self.guarded(self.on_tick))
+
+    def on_command(self, message: Float64MultiArray) -> None:
+        """Pass the guard's command on."""
+        command = self.watchdog.command(time.monotonic_ns(), message.data)
+        if command is None:
+            self.get_logger().error(
+                f"refused: {list(message.data)[:8]} are not {len(self.robot.actuators)} finite number(s)",
+                throttle_duration_sec=1.0,
+            )
+        else:
+            self.commands.publish(to_float_array(command))
+
+    def on_joint_states(self, message: JointState) -> None:
+        """Where the joints are, for safe actions that need it."""
+        self.watchdog.observe(time.monotonic_ns(), *from_joint_state(message, self.robot.joints))
+
+    def on_tick(self) -> None:
+        """The safe action while the guard is silent."""
+        command = self.watchdog.tick(time.monotonic_ns())
+        if command is not None:
+            self.commands.publish(to_float_array(command))
+            self.get_logger().warning(f"safe action: {self.watchdog.reason}", throttle_duration_sec=1.0)
+
+    def status(self) -> tuple[bytes, dict[str, object]]:
+        """See PipelineNode."""
+        watchdog = self.watchdog
+        self.doing(f"safe action: {watchdog.reason}" if watchdog.reason else "passing commands on")
+        worried = watchdog.counts["refused"] or watchdog.counts["safe"]
+        return WARN if worried else OK, {**watchdog.counts, "reason": watchdog.reason}
+
+    def on_shutdown(self) -> None:
+        """Leave the actuators with what may stand for ever."""
+        command = self.watchdog.farewell()
+        if command is not None:
+            self.commands.publish(to_float_array(command))
+
+
+def main() -> int:
+    """Entry point of the executable."""
+    return run(LinkWatchdogNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
