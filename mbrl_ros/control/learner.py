@@ -11,9 +11,12 @@ from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.models.calibration import LEVEL, coverage, deviations, horizon_scale
 from mbrl_ros.models.evaluation import multi_step_error, one_step_error
 from mbrl_ros.models.layout import StateLayout
+from mbrl_ros.models.fitting import FitError
 from mbrl_ros.types import Transitions
 
 CALIBRATION_TRIALS = 3  # the last ones whose deviations count: the model changes, and so does how sure it is
+# What a fit may end in where the numbers, not the code, are at fault; torch raises the last.
+NUMERICAL = (ArithmeticError, np.linalg.LinAlgError, MemoryError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Learner:
             layout: state layout.
             train: `fit(data, layout, config, seed, previous)` of a model.
             config: the model's configuration.
-            seed: of the training.
+            seed: of the training, the same for every fit: members keep their resamples, and trainers take what shall
+                differ from one fit to the next from the number of transitions, too (`fitting.stream`).
         """
         self._store, self._layout, self._train, self._config, self._seed = store, layout, train, config, seed
         data = store.load()
@@ -122,7 +126,10 @@ class Learner:
             MbrlError: the training failed; the last good model stays in use.
         """
         previous = self.model if warm else None
-        model, report = self._train(data, self._layout, self._config, self._seed + self.version, previous)
+        try:
+            model, report = self._train(data, self._layout, self._config, self._seed, previous)
+        except NUMERICAL as error:
+            raise FitError(f"fit: {type(error).__name__}: {error}; the last good model stays in use") from error
         return Fitted(model, len(data), report)
 
     def accept(self, fitted: Fitted) -> None:

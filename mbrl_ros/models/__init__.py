@@ -21,5 +21,6 @@ def model_class(name: str) -> Any:
     - `array_shapes`: array name -> names of its dimensions, blank separated. ``features``, ``outputs`` (2 ny),
       ``learned`` (ny) are known from the layout; any other name is one size throughout; ``*`` after it allows zero,
     - `array_type`: dtype of all arrays; `positive_arrays`: names of the arrays whose entries must be above zero.
+    - `optional_shapes`: the same of arrays that need not be there,
     """
     return load_class(MODELS, "model", name)

@@ -1,27 +1,38 @@
 """Fits a ProbabilisticEnsemble by maximum likelihood, all members in one batched torch computation.
 
 PETS (Chua et al. 2018) with the beta-weighted likelihood of Seitzer et al. (2022, arXiv 2203.09168). Members
-see the same data and differ by their first weights and their minibatches.
+differ by their first weights, their minibatches and, where `bootstrap` says so, their resamples of the data
+(`ensemble_data`).
 """
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn.functional import silu, softplus
 
-from mbrl_ros.models.fitting import FitError, checked, normaliser
+from mbrl_ros.models.ensemble_data import bootstrap_counts, held_out, mirrored, resamples
+from mbrl_ros.models.fitting import checked, normaliser, stream
 from mbrl_ros.models.layout import StateLayout
+from mbrl_ros.models.network_training import (
+    LARGEST_GRADIENT,
+    LOG_VAR_HIGH,
+    LOG_VAR_LOW,
+    TrainingData,
+    cosine,
+    far_apart,
+    member_losses,
+    one_thread,
+    require_finite,
+    rollout_losses,
+    training_data,
+)
 from mbrl_ros.models.probabilistic_ensemble import BOUNDS, WEIGHTS, EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.types import Transitions
 
-LOG_VAR_LOW, LOG_VAR_HIGH = -9.0, 0.5  # soft bounds of the log-variance, targets having unit variance
-LARGEST_RESCALE = 10.0  # a normaliser that changed by more than this makes the last weights worthless
-LARGEST_GRADIENT = 100.0  # norm over all members, far above what training meets without outliers
+CHECK_EVERY = 20  # steps from one look at the held-out likelihood to the next
+LARGEST_HELD_OUT = 2048  # rows looked at, evenly spread: more would cost as much as the training
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class FitReport:
 
     Attributes:
         loss: mean negative log-likelihood of a target entry over all data, targets in unit variance, constant left out.
+        held_out: the same over the held-out trajectories for the members that plan; NaN where nothing is held out.
         steps: gradient steps made.
         seconds: wall time.
         transitions: size of the data.
@@ -38,11 +50,21 @@ class FitReport:
     """
 
     loss: float
+    held_out: float
     steps: int
     seconds: float
     transitions: int
     warm: bool
     stopped: bool
+
+
+@dataclass
+class Split:
+    """Rows of the data as tensors: those each member learns from (with repetitions), those all are judged by."""
+
+    own: list[torch.Tensor]
+    judge: torch.Tensor  # held-out rows, or all where nothing is held out
+    held_out: bool
 
 
 def fit(
@@ -60,7 +82,8 @@ def fit(
         data: one transition or more.
         layout: meaning of the state entries.
         config: settings.
-        seed: of the first weights and the minibatches.
+        seed: of the first weights, the minibatches (both together with the number of transitions, so that refits
+            differ) and the resamples, which stay the same for the same seed.
         previous: start from its weights, re-expressed for the new normaliser, and take `refit_steps` only. A model
             of another shape, or whose normaliser is far from the new data's, is passed over.
         stop: asked before each step; True ends the training with the weights reached so far.
@@ -73,24 +96,38 @@ def fit(
     scales = normaliser(inputs, targets)
     start = reusable(previous, config, scales)
     with one_thread():
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(stream(seed, len(inputs)))
         arrays = start or initial_arrays(config, inputs.shape[1], targets.shape[1], generator)
-        x = torch.as_tensor((inputs - scales["feature_mean"]) / scales["feature_std"], dtype=torch.float32)
-        y = torch.as_tensor((targets - scales["target_mean"]) / scales["target_std"], dtype=torch.float32)
         tensors = {k: torch.as_tensor(arrays[k]).clone() for k in (*WEIGHTS, *BOUNDS)}
+        rows = training_data(data, inputs, targets, layout, scales, config.loss_horizon)
+        split = split_rows(data.trajectory, len(inputs) // len(data), config, seed)
         steps = config.refit_steps if start else config.steps
-        done = train(tensors, x, y, config, steps=steps, generator=generator, stop=stop)
-        with torch.no_grad():
-            loss = likelihood_loss(network(tensors, x.expand(config.members, *x.shape)), y, tensors, 0.0).item()
+        done, stopped = train(tensors, rows, split, config, steps=steps, generator=generator, stop=stop)
+        loss = member_losses(tensors, rows, torch.arange(len(inputs)), config.loss_horizon).mean().item()
+        judged = member_losses(tensors, rows, split.judge, config.loss_horizon)
     require_finite(loss)
-    model = ProbabilisticEnsemble(layout, {k: v.detach().numpy() for k, v in tensors.items()} | scales)
-    return model, FitReport(loss, done, time.perf_counter() - begin, len(data), start is not None, done < steps)
+    fitted = {k: v.detach().numpy() for k, v in tensors.items()} | scales
+    planning = np.arange(config.members)
+    if config.elites:
+        planning = np.argsort(judged.numpy(), kind="stable")[: config.elites]
+        fitted["elites"] = planning.astype(np.float32)
+    held = judged[planning].mean().item() if split.held_out else float("nan")
+    seconds = time.perf_counter() - begin
+    return ProbabilisticEnsemble(layout, fitted), FitReport(
+        loss, held, done, seconds, len(data), start is not None, stopped
+    )
 
 
-def mirrored(data: Transitions) -> Transitions:
-    """The transitions, then all of them with every sign reversed: twice the data for a symmetric robot."""
-    x, u, x_next = (np.concatenate([a, -a]) for a in (data.x, data.u, data.x_next))
-    return Transitions(x, u, x_next, np.concatenate([data.trajectory, data.trajectory]))
+def split_rows(trajectory: np.ndarray, copies: int, config: EnsembleConfig, seed: int) -> Split:
+    """Who learns from which of the ``copies * n`` rows; a mirrored row goes where its original goes."""
+    mask = np.tile(held_out(trajectory, config.holdout), copies)
+    rows, judge = np.flatnonzero(~mask), np.flatnonzero(mask)
+    own = [rows] * config.members
+    if config.bootstrap:
+        own = resamples(np.tile(bootstrap_counts(seed, config.members, len(trajectory)), copies), rows)
+    seen = judge if len(judge) else rows
+    some = seen[np.unique(np.linspace(0, len(seen) - 1, LARGEST_HELD_OUT).round().astype(int))]
+    return Split([torch.as_tensor(r) for r in own], torch.as_tensor(some), len(judge) > 0)
 
 
 def reusable(
@@ -102,10 +139,7 @@ def reusable(
     expected = shapes(config, len(scales["feature_mean"]), len(scales["target_mean"]))
     if any(previous.arrays[k].shape != shape for k, shape in expected.items()):
         return None
-    ratios = np.concatenate([previous.arrays[k] / scales[k] for k in ("feature_std", "target_std")])
-    if np.abs(np.log(ratios)).max() > math.log(LARGEST_RESCALE):
-        return None
-    return rescaled(previous, scales)
+    return None if far_apart(previous.arrays, scales) else rescaled(previous, scales)
 
 
 def rescaled(model: ProbabilisticEnsemble, scales: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -159,68 +193,76 @@ def initial_arrays(config: EnsembleConfig, n_in: int, ny: int, generator: torch.
 
 def train(
     tensors: dict[str, torch.Tensor],
-    x: torch.Tensor,
-    y: torch.Tensor,
+    data: TrainingData,
+    split: Split,
     config: EnsembleConfig,
     *,
     steps: int,
     generator: torch.Generator,
     stop: Callable[[], bool] | None,
-) -> int:
-    """Minimise the loss over WEIGHTS in place: x (n, n_features), y (n, ny), normalised. Returns the steps made."""
+) -> tuple[int, bool]:
+    """Minimise the loss over WEIGHTS in place. Returns the steps made and whether `stop` ended it."""
     parameters = [tensors[k].requires_grad_(True) for k in WEIGHTS]
     groups = [
         {"params": [tensors[k] for k in WEIGHTS if k.startswith("w")], "weight_decay": 2.0 * config.weight_decay},
         {"params": [tensors[k] for k in WEIGHTS if k.startswith("b")], "weight_decay": 0.0},
     ]
     adam = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
-    for step in range(steps):
-        if stop is not None and stop():
-            return step
+    best = Best(tensors, data, split, config) if config.patience and split.held_out else None
+    step, stopped = 0, False
+    while step < steps and not (best and step - best.step >= config.patience):
+        if stopped := stop is not None and stop():
+            break
         for group in adam.param_groups:
-            group["lr"] = config.learning_rate * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / steps)))
-        rows = torch.randint(len(x), (config.members, min(config.batch_size, len(x))), generator=generator)
+            group["lr"] = config.learning_rate * cosine(step, steps)
+        rows = minibatch(split.own, min(config.batch_size, len(data.features)), generator)
         # A sum over members: each is trained as if it were alone.
-        loss = config.members * likelihood_loss(network(tensors, x[rows]), y[rows], tensors, config.beta)
+        loss = rollout_losses(tensors, data, rows, config.loss_horizon, config.beta).mean(dim=1).sum()
         require_finite(loss.item())
         adam.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         adam.step()
-    return steps
+        step += 1
+        if best and (step % CHECK_EVERY == 0 or step == steps):
+            best.look(step)
+    if best:
+        best.restore()
+    return step, stopped
 
 
-def network(tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Raw outputs of every member: x (E, B, n_features) -> (E, B, 2 ny), means then raw log-variances."""
-    h = silu(torch.baddbmm(tensors["b_in"][:, None], x, tensors["w_in"]))
-    for i in range(tensors["w_hidden"].shape[1]):
-        h = silu(torch.baddbmm(tensors["b_hidden"][:, i, None], h, tensors["w_hidden"][:, i]))
-    return torch.baddbmm(tensors["b_out"][:, None], h, tensors["w_out"])
+def minibatch(own: list[torch.Tensor], size: int, generator: torch.Generator) -> torch.Tensor:
+    """Rows (E, size), drawn with replacement from those each member learns from."""
+    return torch.stack([rows[torch.randint(len(rows), (size,), generator=generator)] for rows in own])
 
 
-def likelihood_loss(
-    heads: torch.Tensor, y: torch.Tensor, tensors: dict[str, torch.Tensor], beta: float
-) -> torch.Tensor:
-    """Mean Gaussian negative log-likelihood of y (..., ny), each term weighted with its variance to the power beta."""
-    mean, raw = heads.chunk(2, dim=-1)
-    log_var = tensors["log_var_high"] - softplus(tensors["log_var_high"] - raw)
-    log_var = tensors["log_var_low"] + softplus(log_var - tensors["log_var_low"])
-    loss = 0.5 * ((y - mean) ** 2 * torch.exp(-log_var) + log_var)
-    return (loss * torch.exp(beta * log_var.detach())).mean()
+class Best:
+    """Early stopping: each member's weights where its held-out likelihood was best, for members know nothing of others.
 
+    Attributes:
+        step: the last step at which any member was better than ever.
+    """
 
-def require_finite(loss: float) -> None:
-    """Raise FitError where the loss is not a number any more."""
-    if not math.isfinite(loss):
-        raise FitError(f"fit: the loss became {loss}; the last good model stays in use")
+    def __init__(
+        self, tensors: dict[str, torch.Tensor], data: TrainingData, split: Split, config: EnsembleConfig
+    ) -> None:
+        self._tensors, self.step = tensors, 0
+        self._judge = lambda: member_losses(tensors, data, split.judge, config.loss_horizon)
+        self._losses = self._judge()
+        self._kept = {k: tensors[k].detach().clone() for k in WEIGHTS}
 
+    def look(self, step: int) -> None:
+        """Keep the weights of the members that are better than ever after `step` steps."""
+        losses = self._judge()
+        better = losses < self._losses
+        self._losses = torch.where(better, losses, self._losses)
+        for k, kept in self._kept.items():
+            kept[better] = self._tensors[k].detach()[better]
+        if better.any():
+            self.step = step
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: small products gain nothing from more, and sums keep one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    def restore(self) -> None:
+        """Put the best weights back."""
+        with torch.no_grad():
+            for k, kept in self._kept.items():
+                self._tensors[k].copy_(kept)

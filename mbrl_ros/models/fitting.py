@@ -33,3 +33,8 @@ def normaliser(inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]
         "target_std": np.maximum(targets.std(axis=0), SMALLEST_STD),
     }
     return {k: v.astype(np.float32) for k, v in scales.items()}
+
+
+def stream(seed: int, transitions: int) -> int:
+    """Seed of a fit's random numbers, from the run's seed and the size of the data: refits to more data differ."""
+    return int(np.random.SeedSequence([seed, transitions]).generate_state(1)[0])

@@ -13,7 +13,7 @@ from scipy.linalg import cho_solve
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
-from mbrl_ros.models.fitting import FitError, checked, normaliser
+from mbrl_ros.models.fitting import FitError, checked, normaliser, stream
 from mbrl_ros.models.gaussian_process import GaussianProcess, GaussianProcessConfig, covariance, squared_exponential
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.types import Transitions
@@ -58,7 +58,7 @@ def fit(
         data: one transition or more.
         layout: meaning of the state entries.
         config: settings.
-        seed: of the functions drawn from the posterior.
+        seed: of the functions drawn from the posterior, together with the number of transitions.
         previous: start from its hyperparameters and take `refit_iterations` only.
 
     Raises:
@@ -82,7 +82,7 @@ def fit(
     z, y = z[rows], y[rows]
     loss = sum(negative_log_likelihood(t, z, target)[0] for t, target in zip(theta, y.T, strict=True)) / y.size
     arrays = {"inputs": z} | scales | hyperparameters(theta, z.shape[1])
-    arrays |= drawn(arrays, y, config, np.random.default_rng(seed))
+    arrays |= drawn(arrays, y, config, np.random.default_rng(stream(seed, len(data))))
     if not all(np.isfinite(a).all() for a in arrays.values()):
         raise FitError("fit: the model is not finite; the last good model stays in use")
     report = GaussianProcessReport(loss, steps, time.perf_counter() - begin, len(data), len(z), warm)

@@ -8,10 +8,12 @@ numpy arrays and a compiled rollout, no torch. `ensemble_training` fits it.
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 
 from mbrl_ros.config import option, validate
+from mbrl_ros.errors import ConfigError
 from mbrl_ros.models import ensemble_jacobian, ensemble_kernel
 from mbrl_ros.models.base import LearnedModel
 from mbrl_ros.models.layout import StateLayout
@@ -36,8 +38,25 @@ class EnsembleConfig:
     beta: float = option(0.5, "0 is the plain likelihood, 1 weights errors like least squares", low=0.0, high=1.0)
     mirror: bool = option(False, "the robot is symmetric: all signs of a motion reversed give another possible motion")
 
+    bootstrap: bool = option(False, "every member learns from a resample of its own, which stays when data are added")
+    holdout: float = option(
+        0.0, "share of the trajectories that is only judged by, not learned from", low=0.0, high=0.9
+    )
+    patience: int = option(
+        0,
+        "steps without a better held-out likelihood that end the training, best weights kept; 0 never",
+        low=0,
+        high=1_000_000,
+    )
+    elites: int = option(0, "members that plan, those of best held-out likelihood; 0 is all", low=0, high=100)
+    loss_horizon: int = option(
+        1, "periods a member is rolled out for in the loss; 1 is the one-step likelihood", low=1, high=100
+    )
+
     def __post_init__(self) -> None:
         validate(self)
+        if self.elites > self.members:
+            raise ConfigError(f"elites: {self.elites} is not allowed; expected at most members, {self.members}")
 
 
 @dataclass(frozen=True)
@@ -46,8 +65,9 @@ class ProbabilisticEnsemble(LearnedModel):
 
     Attributes:
         layout: meaning of the state entries.
-        arrays: float32 arrays by name: WEIGHTS (members leading; w_hidden (E, layers - 1, width, width)),
-            SCALES of the normaliser, BOUNDS of the log-variance (ny,).
+        arrays: float32 arrays by name: WEIGHTS (networks leading; w_hidden (E, layers - 1, width, width)),
+            SCALES of the normaliser, BOUNDS of the log-variance (ny,). All networks are there, since a refit goes on
+            from all of them; the optional `elites` are the indices of those that plan, the members.
     """
 
     name = "probabilistic_ensemble"
@@ -68,14 +88,20 @@ class ProbabilisticEnsemble(LearnedModel):
             "log_var_high": "learned",
         }
     )
+    optional_shapes = MappingProxyType({"elites": "elites"})
     array_type = np.float32
     positive_arrays = ("feature_std", "target_std")
+    adaptable = True
 
     @classmethod
     def example(cls, layout: StateLayout, config: EnsembleConfig, rng: np.random.Generator) -> "ProbabilisticEnsemble":
         """A model of the configured size with random weights, to compile and to measure with before there are data."""
         ny = len(layout.learned)
-        sizes = {"members": config.members, "width": config.width, "further_layers*": config.layers - 1}
+        sizes = {
+            "members": config.elites or config.members,
+            "width": config.width,
+            "further_layers*": config.layers - 1,
+        }
         sizes |= {"features": layout.n_features, "outputs": 2 * ny, "learned": ny}
         shapes = {k: [sizes[d] for d in v.split()] for k, v in cls.array_shapes.items()}
         arrays = {k: np.zeros(shape, np.float32) for k, shape in shapes.items()}
@@ -88,8 +114,21 @@ class ProbabilisticEnsemble(LearnedModel):
 
     @property
     def members(self) -> int:
-        """Number of members E."""
-        return len(self.arrays["w_in"])
+        """Number of members E: networks that plan."""
+        return len(self._planning["w_in"])
+
+    @cached_property
+    def _planning(self) -> dict[str, np.ndarray]:
+        """WEIGHTS of the networks that plan."""
+        return {k: self.arrays[k][self._chosen] for k in WEIGHTS}
+
+    @property
+    def _chosen(self) -> slice | np.ndarray:
+        """Which networks plan."""
+        if "elites" not in self.arrays:
+            return slice(None)
+        # What came over the network may hold any number; a kernel does not look where it reads.
+        return np.clip(self.arrays["elites"], 0, len(self.arrays["w_in"]) - 1).astype(int)
 
     def _advance(self, actions: np.ndarray, noise: np.ndarray, members: np.ndarray, out: np.ndarray) -> None:
         net, scale, bounds, index = self._constants
@@ -109,7 +148,7 @@ class ProbabilisticEnsemble(LearnedModel):
         """What the kernel needs of the model, gathered once."""
         a, layout = self.arrays, self.layout
         return (
-            tuple(a[k] for k in WEIGHTS),
+            tuple(self._planning.values()),
             (a["feature_mean"], 1.0 / a["feature_std"], a["target_mean"], a["target_std"]),
             tuple(a[k] for k in BOUNDS),
             (np.flatnonzero(layout.angle_mask), layout.derivative_index, layout.learned),
@@ -122,13 +161,34 @@ class ProbabilisticEnsemble(LearnedModel):
         features = np.ascontiguousarray((features - a["feature_mean"]) / a["feature_std"])
         heads = np.empty((len(features), 2 * ny), np.float32)
         h1, h2 = (np.empty((len(features), a["w_in"].shape[2]), np.float32) for _ in range(2))
-        w_in, b_in, w_hidden, b_hidden, w_out, b_out = (a[k][member] for k in WEIGHTS)
+        w_in, b_in, w_hidden, b_hidden, w_out, b_out = (w[member] for w in self._planning.values())
         ensemble_kernel.forward(features, w_in, b_in, w_hidden, b_hidden, w_out, b_out, h1, h2, heads)
         mean = heads[:, :ny] * a["target_std"] + a["target_mean"]
         low, high = a["log_var_low"], a["log_var_high"]
         log_var = high - np.logaddexp(0, high - heads[:, ny:])
         log_var = low + np.logaddexp(0, log_var - low)
         return mean, np.exp(0.5 * log_var) * a["target_std"]
+
+    def basis(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """See `LearnedModel.basis`: the last hidden layer of every member, and one."""
+        a = self.arrays | self._planning
+        features = self.layout.features(x, u).astype(np.float32)
+        features = np.ascontiguousarray((features - a["feature_mean"]) / a["feature_std"])
+        networks, _, width = a["w_in"].shape
+        out = np.ones((networks, len(features), width + 1))
+        h1, h2 = np.empty((2, len(features), width), np.float32)
+        for e in range(networks):
+            hidden = (a[k][e] for k in ("w_in", "b_in", "w_hidden", "b_hidden"))
+            out[e, :, :-1] = ensemble_kernel.last_hidden(features, *hidden, h1, h2)
+        return out
+
+    def with_output_change(self, weights: np.ndarray) -> Self:
+        """See `LearnedModel.with_output_change`."""
+        a, ny = self.arrays, len(self.layout.learned)
+        w_out, b_out = a["w_out"].copy(), a["b_out"].copy()
+        w_out[self._chosen, :, :ny] += weights[:, :-1]
+        b_out[self._chosen, :ny] += weights[:, -1]
+        return self.with_arrays(w_out=w_out, b_out=b_out)
 
     def step(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Next states by the mean over the members: x (B, nx), u (B, nu) -> (B, nx)."""

@@ -157,12 +157,13 @@ def check_layout(text: str, layout: StateLayout) -> None:
 
 def check_arrays(cls: Any, layout: StateLayout, arrays: dict[str, np.ndarray]) -> None:
     """Refuse arrays that are not those of a `cls` for `layout`: names, types, shapes, finite, positive."""
-    required, known = set(cls.array_shapes), cls.array_shapes | OPTIONAL_SHAPES
+    required, known = set(cls.array_shapes), cls.array_shapes | OPTIONAL_SHAPES | cls.optional_shapes
     if not required <= set(arrays) <= set(known):
         raise ModelRejectedError(f"the model has the arrays {sorted(arrays)}; expected {sorted(required)}")
     ny = len(layout.learned)
     sizes = {"features": layout.n_features, "learned": ny, "outputs": 2 * ny}
-    for name, array in arrays.items():
+    for name in (n for n in known if n in arrays):  # in one order, so that the same bytes get the same message
+        array = arrays[name]
         if array.dtype != cls.array_type:
             raise ModelRejectedError(f"the model's {name} is {array.dtype}; expected {np.dtype(cls.array_type)}")
         check_shape(name, array.shape, known[name].split(), sizes)

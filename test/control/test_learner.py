@@ -9,6 +9,7 @@ from mbrl_ros.control.learner import Learner
 from mbrl_ros.data.pairing import Pair
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import StoreError
+from mbrl_ros.models.fitting import FitError
 from mbrl_ros.models.layout import StateLayout
 
 LAYOUT = StateLayout(("p", "v"), ("u",), (), {"p": "v"}, 1.0)
@@ -72,11 +73,41 @@ def test_a_fit_counts_only_when_accepted(learner):
     assert (learner.model.step, learner.version, learner.trained_on) == (1.0, 1, 1)
 
 
-def test_a_warm_fit_starts_from_the_newest_model_and_every_fit_has_its_own_seed(learner):
+def test_a_warm_fit_starts_from_the_newest_model_and_every_fit_has_the_same_seed(learner):
     learner.add(pair(0), 0)
     learner.accept(learner.fit(learner.data(), warm=False))
-    assert learner.fit(learner.data(), warm=True).report == ("report", 101, learner.model)
-    assert learner.fit(learner.data(), warm=False).report == ("report", 101, None)
+    assert learner.fit(learner.data(), warm=True).report == ("report", 100, learner.model)
+    assert learner.fit(learner.data(), warm=False).report == ("report", 100, None)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        FitError("fit: the loss became nan; the last good model stays in use"),
+        FloatingPointError("overflow"),
+        np.linalg.LinAlgError("not positive definite"),
+        RuntimeError("cannot allocate memory"),
+    ],
+    ids=lambda problem: type(problem).__name__,
+)
+def test_after_a_fit_that_fails_the_last_good_model_stays(learner, problem):
+    def failing(*_):
+        raise problem
+
+    learner.add(pair(0), 0)
+    learner.accept(learner.fit(learner.data(), warm=False))
+    good, learner._train = learner.model, failing
+    learner.add(pair(1), 0)
+    with pytest.raises(FitError, match=f"^fit: .*{str(problem)[5:15]}.*the last good model stays in use$"):
+        learner.fit(learner.data(), warm=True)
+    assert learner.model is good and (learner.version, learner.trained_on, len(learner)) == (1, 1, 2)
+
+
+def test_a_mistake_in_the_code_of_a_trainer_is_not_hidden(learner):
+    learner._train = lambda *_: None.missing
+    learner.add(pair(0), 0)
+    with pytest.raises(AttributeError):
+        learner.fit(learner.data(), warm=True)
 
 
 def test_errors_are_those_of_the_model_the_trial_began_with_on_this_trial_only(learner):

@@ -5,7 +5,8 @@ import torch
 from numba import njit
 
 from mbrl_ros.models import ensemble_kernel
-from mbrl_ros.models.ensemble_training import EnsembleConfig, initial_arrays, network
+from mbrl_ros.models.ensemble_training import EnsembleConfig, initial_arrays
+from mbrl_ros.models.network_training import network
 from mbrl_ros.models.probabilistic_ensemble import WEIGHTS
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from mbrl_ros.errors import ConfigError, MbrlError
-from mbrl_ros.models.ensemble_training import EnsembleConfig, fit
-from mbrl_ros.models.fitting import FitError
+from mbrl_ros.models.ensemble_data import bootstrap_counts
+from mbrl_ros.models.ensemble_training import EnsembleConfig, fit, split_rows
+from mbrl_ros.models.evaluation import multi_step_error
+from mbrl_ros.models.fitting import FitError, stream
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.types import Transitions
 
@@ -22,6 +24,16 @@ def linear_data(n: int, seed: int = 0, scale: float = 1.0, centre: float = 0.0) 
     rng = np.random.default_rng(seed)
     x, u = centre + scale * rng.standard_normal((n, 2)), scale * rng.standard_normal((n, 1))
     return Transitions(x, u, x @ A.T + u @ B.T + NOISE * rng.standard_normal((n, 2)), np.zeros(n, int))
+
+
+def motion(trajectories: int, length: int, seed: int = 0, noise: np.ndarray = NOISE) -> Transitions:
+    """Unbroken motion of the same system."""
+    rng = np.random.default_rng(seed)
+    x, u = rng.standard_normal((trajectories, length + 1, 2)), rng.standard_normal((trajectories, length, 1))
+    for t in range(length):
+        x[:, t + 1] = x[:, t] @ A.T + u[:, t] @ B.T + noise * rng.standard_normal((trajectories, 2))
+    number = np.repeat(np.arange(trajectories), length)
+    return Transitions(x[:, :-1].reshape(-1, 2), u.reshape(-1, 1), x[:, 1:].reshape(-1, 2), number)
 
 
 def test_recovers_mean_and_noise_of_a_linear_gaussian_system():
@@ -152,11 +164,15 @@ def test_a_loss_that_is_no_number_is_an_error():
         {"steps": 61},
         {"beta": 0.0},
         {"mirror": True},
+        {"bootstrap": True},
+        {"holdout": 0.5},
+        {"elites": 2},
+        {"loss_horizon": 3},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_each_setting_changes_the_model(change):
-    data, x, u = linear_data(50), np.ones((1, 2)), np.ones((1, 1))
+    data, x, u = motion(4, 12), np.ones((1, 2)), np.ones((1, 1))
     base = fit(data, LAYOUT, SMALL, 0)[0].predict(x, u)[0].mean(axis=0)
     changed = fit(data, LAYOUT, dataclasses.replace(SMALL, **change), 0)[0].predict(x, u)[0].mean(axis=0)
     assert not np.allclose(base, changed, rtol=1e-5)
@@ -178,6 +194,121 @@ def test_mirror_learns_from_every_motion_and_its_reflection():
     assert report.transitions == 40
 
 
+def test_a_bootstrapped_member_never_sees_what_its_resample_leaves_out():
+    """Rows of count zero may hold anything: the member stays as it is, the others do not."""
+    data, config = linear_data(40), dataclasses.replace(SMALL, bootstrap=True)
+    out = np.flatnonzero(bootstrap_counts(5, 3, 40)[1] == 0)
+    change = data.x_next - data.x
+    change[out] = change[np.roll(out, 1)]  # the normaliser sees the same numbers
+    other = Transitions(data.x, data.u, data.x + change, data.trajectory)
+    plain, moved = (fit(d, LAYOUT, config, 5)[0].predict(data.x, data.u)[0] for d in (data, other))
+    np.testing.assert_allclose(plain[1], moved[1], atol=1e-4)
+    assert np.abs(plain[0] - moved[0]).max() > 0.01 and np.abs(plain[2] - moved[2]).max() > 0.01
+
+
+def test_members_keep_their_resamples_in_a_refit_to_more_data():
+    """Appended rows change no member's share in the earlier ones: what was never its own does not become so."""
+    data, config = linear_data(40), dataclasses.replace(SMALL, bootstrap=True)
+    before = split_rows(data.trajectory, 1, config, 5).own
+    after = split_rows(np.zeros(70, int), 1, config, 5).own
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(new[new < 40], old)
+        assert len(new) > len(old)
+    assert len(np.unique(before[0])) < 40, "a resample leaves some out"
+
+
+def test_held_out_trajectories_are_whole_and_never_learned_from():
+    data, config = motion(10, 6), dataclasses.replace(SMALL, holdout=0.3, bootstrap=True)
+    split = split_rows(data.trajectory, 1, config, 0)
+    judge = set(data.trajectory[split.judge])
+    assert len(judge) == 3 and split.held_out
+    for own in split.own:
+        assert not judge & set(data.trajectory[own])
+    np.testing.assert_array_equal(split.judge, np.flatnonzero(np.isin(data.trajectory, list(judge))))
+
+
+def test_held_out_trajectories_shape_no_weight():
+    data, config = motion(10, 6), dataclasses.replace(SMALL, holdout=0.3)
+    judge = split_rows(data.trajectory, 1, config, 0).judge.numpy()
+    other = data.x_next - data.x
+    other[judge] = other[np.roll(judge, 1)]  # the normaliser sees the same numbers
+    changed = Transitions(data.x, data.u, data.x + other, data.trajectory)
+    (plain, report), (moved, worse) = (fit(d, LAYOUT, config, 0) for d in (data, changed))
+    np.testing.assert_allclose(plain.predict(data.x, data.u), moved.predict(data.x, data.u), atol=1e-4)
+    assert report.held_out < worse.held_out
+
+
+def test_early_stopping_ends_overfitting_and_keeps_the_best_weights():
+    data = motion(6, 5, noise=np.array([0.5, 0.5]))
+    config = EnsembleConfig(members=3, width=32, steps=400, holdout=0.34, weight_decay=0.0)
+    _, full = fit(data, LAYOUT, config, 0)
+    stopped, early = fit(data, LAYOUT, dataclasses.replace(config, patience=60), 0)
+    assert full.steps == 400 and early.steps < 400 and not early.stopped
+    assert early.held_out < full.held_out - 0.1
+    # What comes back are the weights that were judged best, not those that training ended with: judged once more here.
+    judge = split_rows(data.trajectory, 1, config, 0).judge.numpy()
+    mean, std = stopped.predict(data.x[judge], data.u[judge])
+    scale = stopped.arrays["target_std"]
+    error = (mean - (data.x_next - data.x)[judge]) / scale
+    again = 0.5 * np.mean((error * scale / std) ** 2 + 2.0 * np.log(std / scale))
+    assert again == pytest.approx(early.held_out, abs=1e-3)
+
+
+def test_more_patience_trains_longer():
+    data = motion(6, 5, noise=np.array([0.5, 0.5]))
+    config = EnsembleConfig(members=2, width=32, steps=400, holdout=0.34)
+    steps = [fit(data, LAYOUT, dataclasses.replace(config, patience=p), 0)[1].steps for p in (20, 120)]
+    assert steps[0] < steps[1] <= 400
+
+
+def test_without_anything_held_out_nothing_is_stopped_early():
+    _, report = fit(motion(1, 40), LAYOUT, dataclasses.replace(SMALL, holdout=0.3, patience=1), 0)
+    assert report.steps == SMALL.steps and np.isnan(report.held_out)
+
+
+def test_elites_are_the_members_of_best_held_out_likelihood():
+    data, config = motion(6, 20), dataclasses.replace(SMALL, members=5, holdout=0.34, steps=20)
+    everyone, _ = fit(data, LAYOUT, config, 0)
+    chosen, report = fit(data, LAYOUT, dataclasses.replace(config, elites=2), 0)
+    judge = split_rows(data.trajectory, 1, config, 0).judge.numpy()
+    mean, std = everyone.predict(data.x[judge], data.u[judge])
+    error = (data.x_next - data.x)[judge] - mean
+    losses = (0.5 * (error / std) ** 2 + np.log(std / everyone.arrays["target_std"])).mean(axis=(1, 2))
+    best = np.argsort(losses)[:2]
+    assert everyone.members == 5 and chosen.members == 2
+    np.testing.assert_array_equal(chosen.arrays["elites"], best)
+    np.testing.assert_allclose(chosen.predict(data.x, data.u)[0], everyone.predict(data.x, data.u)[0][best], atol=1e-6)
+    assert report.held_out == pytest.approx(losses[best].mean(), abs=1e-3)
+
+
+def test_a_refit_goes_on_from_all_members_not_from_the_elites():
+    data, config = motion(6, 20), dataclasses.replace(SMALL, members=4, elites=1, holdout=0.34)
+    old, _ = fit(data, LAYOUT, config, 0)
+    new, report = fit(data, LAYOUT, config, 0, previous=old, stop=lambda: True)
+    assert report.warm and len(new.arrays["w_in"]) == 4
+    np.testing.assert_allclose(new.arrays["w_in"], old.arrays["w_in"], atol=1e-6)
+
+
+def test_a_loss_over_several_periods_predicts_better_over_several():
+    """Sensor noise pulls a one-step fit towards zero change; several periods average it out."""
+    errors = {}
+    truth = motion(40, 12, noise=np.zeros(2))
+    rng = np.random.default_rng(3)
+    seen = np.concatenate([truth.x.reshape(40, 12, 2), truth.x_next.reshape(40, 12, 2)[:, -1:]], axis=1)
+    seen = seen + 0.5 * rng.standard_normal(seen.shape)
+    noisy = Transitions(seen[:, :-1].reshape(-1, 2), truth.u, seen[:, 1:].reshape(-1, 2), truth.trajectory)
+    test = motion(20, 8, seed=7, noise=np.zeros(2))
+    for horizon in (1, 6):
+        config = EnsembleConfig(members=2, width=16, steps=300, loss_horizon=horizon)
+        errors[horizon] = multi_step_error(fit(noisy, LAYOUT, config, 0)[0], test, 8)
+    assert errors[6] < 0.8 * errors[1]
+
+
+def test_refits_to_more_data_draw_other_minibatches():
+    a, b = (stream(7, n) for n in (10, 11))
+    assert a != b and stream(7, 10) == a and stream(8, 10) != a
+
+
 def test_weight_decay_shrinks_the_weights():
     norms = [
         np.square(fit(linear_data(50), LAYOUT, dataclasses.replace(SMALL, weight_decay=w), 0)[0].arrays["w_in"]).sum()
@@ -191,3 +322,5 @@ def test_settings_out_of_range_are_refused():
         EnsembleConfig(members=0)
     with pytest.raises(ConfigError, match="beta"):
         EnsembleConfig(beta=1.5)
+    with pytest.raises(ConfigError, match="elites: 6 is not allowed; expected at most members, 5"):
+        EnsembleConfig(elites=6)

@@ -10,6 +10,7 @@ from mbrl_ros.models import ensemble_kernel
 from mbrl_ros.models.ensemble_training import EnsembleConfig, initial_arrays
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.models.probabilistic_ensemble import ProbabilisticEnsemble
+from mbrl_ros.models.serialization import from_bytes, to_bytes
 
 # Positions and angles not in the first places, one learned entry that is nobody's derivative, two actions.
 LAYOUT = StateLayout(("v", "p", "w", "theta", "s"), ("f", "g"), ("theta",), {"p": "v", "theta": "w"}, 0.05)
@@ -46,6 +47,29 @@ def test_rollout_is_predict_and_integrate_step_by_step(model):
             mean, _ = model.predict(x, actions[:, t])
             x = LAYOUT.integrate(x, mean[p % 3])
         np.testing.assert_allclose(states[p, :, 6], x, atol=2e-4)
+
+
+@pytest.mark.parametrize("elites, expected", [([2, 0], [2, 0]), ([1], [1]), ([1e9, -7.0], [2, 0])])
+def test_only_elites_plan_and_no_index_leads_out_of_the_arrays(model, elites, expected):
+    few = model.with_arrays(elites=np.array(elites, np.float32))
+    rng = np.random.default_rng(8)
+    x, u, actions = rng.standard_normal((3, 5)), rng.standard_normal((3, 2)), rng.standard_normal((2, 4, 2))
+    assert few.members == len(expected)
+    np.testing.assert_allclose(few.predict(x, u)[0], model.predict(x, u)[0][expected])
+    np.testing.assert_allclose(few.step(x, u), LAYOUT.integrate(x, model.predict(x, u)[0][expected].mean(0)), atol=1e-5)
+    starts = np.tile(x[0], (len(expected), 1))
+    every = model.rollout(x[0], actions, None, 3)
+    np.testing.assert_array_equal(few.rollout(starts, actions, None, len(expected)), every[expected])
+    weights = rng.standard_normal((len(expected), 17, NY))
+    difference = few.with_output_change(weights).predict(x, u)[0] - few.predict(x, u)[0]
+    np.testing.assert_allclose(difference, few.basis(x, u) @ weights * few.arrays["target_std"], atol=1e-4)
+    read, _ = from_bytes(to_bytes(few, 1, 2, "robot"), "robot", LAYOUT)
+    np.testing.assert_array_equal(read.predict(x, u)[0], few.predict(x, u)[0])
+
+
+def test_the_example_to_measure_with_has_as_many_members_as_will_plan():
+    config = EnsembleConfig(members=6, elites=2, width=8)
+    assert ProbabilisticEnsemble.example(LAYOUT, config, np.random.default_rng(0)).members == 2
 
 
 def test_rollout_takes_one_start_a_particle(model):

@@ -10,7 +10,9 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from std_msgs.msg import UInt64
 
 from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.models.fitting import FitError
 from mbrl_ros.nodes.model_learner import ModelLearner
+from mbrl_ros.nodes.pipeline_node import ERROR, OK
 from mbrl_ros.reporting.run_folder import TRANSITIONS
 from mbrl_ros.robots.description import load_robot
 
@@ -42,6 +44,24 @@ def test_a_resumed_run_waits_until_the_controller_uses_what_the_store_has_taught
     assert "the first model" in learner.unconnected(), "fitted, but not in use yet"
     learner.on_active_version(UInt64(data=1))
     assert "the first model" not in learner.unconnected()
+
+
+def test_after_a_fit_that_fails_the_last_good_model_stays_in_use_and_the_status_says_so(learner, monkeypatch):
+    def failing(*_):
+        raise FitError("fit: the loss became nan; the last good model stays in use")
+
+    learner.on_timer()
+    good = learner.learner.model
+    with monkeypatch.context() as broken:
+        broken.setattr(learner.learner, "_train", failing)
+        learner.full_fit_due = True
+        learner.on_timer()
+    assert learner.learner.model is good and learner.learner.version == 1
+    level, _ = learner.status()
+    assert level == ERROR and "the loss became nan" in learner.problems["fit"]
+    learner.full_fit_due = True
+    learner.on_timer()
+    assert learner.learner.version == 2 and learner.status()[0] == OK
 
 
 def test_in_lockstep_no_timer_starts_a_refit_during_a_trial(learner):
