@@ -19,7 +19,8 @@ from mbrl_ros.nodes.conversions import (
 )
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, ERROR, OK, WARN, PipelineNode, run
 from mbrl_ros.safety.arming import Moment
-from mbrl_ros.safety.guard import Decision, Guard, GuardState
+from mbrl_ros.safety.decision import Decision, GuardState
+from mbrl_ros.safety.guard import Guard
 from mbrl_ros.safety.limits import limits_of
 from mbrl_ros.safety.safe_action import SafeAction
 

@@ -8,10 +8,8 @@ is measured by a monotonic clock, stamps (ns) are compared with wall time, see `
 which leaves out all that needs a clock: lateness, staleness, order and the watchdog. Explained in docs/safety.md.
 """
 
-import math
 from collections import Counter
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,54 +17,12 @@ import numpy as np
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.safety.arming import Heard, Moment, heartbeat_silent, observation_silent, obstacles, periods_since
 from mbrl_ros.safety.command_limiter import CommandLimiter
+from mbrl_ros.safety.decision import FLAGS, PASSED, Decision, GuardState
 from mbrl_ros.safety.guard_config import GuardConfig
 from mbrl_ros.safety.ladder import Ladder
 from mbrl_ros.safety.limits import Limits
 from mbrl_ros.safety.safe_action import SafeAction
-
-FLAGS = {
-    "ok": "sent as wished",
-    "limited": "sent, cut to a limit",
-    "late": "sent, but its moment had already begun",
-    "plan": "the controller failed: sent from its last plan",
-    "hold": "the controller failed: the last command is sent again",
-    "stale": "refused: its moment is too far from now",
-    "invalid": "refused: not finite or of the wrong size",
-    "timeout": "safe action: the controller or the observation is silent",
-    "state": "safe action: the robot is beyond a limit, or where it is is not known",
-    "heartbeat": "disarmed: the heartbeat is silent",
-    "disarmed": "refused: not armed",
-    "stopped": "refused: stopped until reset",
-}
-PASSED = ("ok", "limited", "late")  # flags of the controller's own commands
-CLOCK_STEP = 1.0  # periods by which wall time may move against the monotonic clock from one call to the next
-
-
-class GuardState(Enum):
-    """What the guard lets pass."""
-
-    DISARMED = "disarmed"
-    ARMED = "armed"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to send to the actuators now.
-
-    Attributes:
-        command: (nu,) in the interface's unit, always finite and within the range.
-        flag: a key of FLAGS.
-        reason: for people; empty where the flag is 'ok'.
-        stamp_ns: the moment from which it acts.
-        to_actuators: whether it is to be sent; not so where a disarmed guard leaves the actuators to others.
-    """
-
-    command: np.ndarray
-    flag: str
-    reason: str
-    stamp_ns: int
-    to_actuators: bool = True
+from mbrl_ros.safety.stamps import Stamps
 
 
 class Guard:
@@ -108,8 +64,7 @@ class Guard:
         self._ladder = Ladder(config, len(limits.actuators), self._dt_ns)
         self._stop_reason = ""
         self._alive: int | None = None  # when the watchdog last heard of the controller, monotonic ns
-        self._stamp: int | None = None  # newest control period for which something was passed on
-        self._offset: int | None = None  # wall time less monotonic time, ns
+        self._stamps = Stamps(config, self._dt_ns)
         self._held: np.ndarray | None = None  # positions to hold since the intervention began
         self._invalid_in_a_row = 0
         self._beyond = ""  # limits that the last observation was beyond
@@ -133,7 +88,8 @@ class Guard:
         if reasons := [*missing, *self.obstacles(now)]:
             return False, "not armed: " + "; ".join(reasons)
         self.state, self._alive = GuardState.ARMED, None if now is None else now.monotonic_ns
-        self._invalid_in_a_row, self._stamp, self._held, self._beyond = 0, None, None, ""
+        self._invalid_in_a_row, self._held, self._beyond = 0, None, ""
+        self._stamps.restart()
         self._ladder.forget()
         nothing = np.zeros(len(self.limits.actuators))
         self._limiter.restart(self._measured(now) if self.limits.interface == "position" else nothing)
@@ -211,7 +167,7 @@ class Guard:
         self._watch_clock(now)
         wish = as_finite(command, len(self.limits.actuators))
         problem = f"the command is not {len(self.limits.actuators)} finite number(s)" if wish is None else ""
-        stale = "" if problem else self._stale(now, stamp_ns)
+        stale = "" if problem else self._stamps.stale(now, stamp_ns)
         self._note(now, problem or stale)
         if self.state is not GuardState.ARMED:
             refused = self._refuse_by_state(now, stamp_ns)
@@ -223,8 +179,8 @@ class Guard:
             return self._refuse_invalid(now, stamp_ns, problem)
         self._invalid_in_a_row = 0
         if now is not None and stale:
-            return self._fail(now, self._next_tick(now), "stale", stale)
-        if now is not None and self._stamp is not None and stamp_ns <= self._stamp:
+            return self._fail(now, self._stamps.next_tick(now), "stale", stale)
+        if self._stamps.old(now, stamp_ns):
             self.figures["ignored"] += 1
             return None
         return self._accept(now, stamp_ns, wish)
@@ -250,7 +206,7 @@ class Guard:
         silence = periods_since(self._alive, now, self._dt_ns)
         if silence > self.config.timeout:
             reason = f"no command for {silence:.1f} periods; allowed are {self.config.timeout:g}"
-        return self._fail(now, self._next_tick(now), "timeout", reason) if reason else None
+        return self._fail(now, self._stamps.next_tick(now), "timeout", reason) if reason else None
 
     # what is made of it
 
@@ -271,16 +227,14 @@ class Guard:
 
     def _pass(self, now: Moment | None, stamp_ns: int, wish: np.ndarray, flag: str, reason: str) -> Decision:
         """Send a wish within the limits; `flag` and `reason` are given where it is not the controller's command."""
-        elapsed = self._dt_ns
-        if now is not None and self._stamp is not None:
-            elapsed = min(max(stamp_ns - self._stamp, 1), self._dt_ns)
-        command, cut = self._limiter.limit(wish, 1e-9 * elapsed)
-        self._stamp, self._held = stamp_ns, None
+        command, cut = self._limiter.limit(wish, self._stamps.elapsed(now, stamp_ns))
+        self._stamps.note_sent(stamp_ns)
+        self._held = None
         if cut:
             self.figures["cut_to_range" if cut == "range" else "cut_by_rate"] += 1
         if flag:
             return self._decide(command, flag, reason, stamp_ns)
-        if late := self._late(now, stamp_ns):
+        if late := self._stamps.late(now, stamp_ns):
             return self._decide(command, "late", late, stamp_ns)
         return self._decide(command, "limited" if cut else "ok", self._explain(cut), stamp_ns)
 
@@ -308,21 +262,10 @@ class Guard:
         wish = rung.action if rung.name == "plan" else self._limiter.sent if rung.name == "hold" else None
         if wish is None or self._beyond:
             return self._refuse(now, at_once, flag, reason)
-        if now is not None and self._stamp is not None and stamp_ns <= self._stamp:
+        if self._stamps.old(now, stamp_ns):
             return None  # this period has its command already
         said = "the last plan goes on" if rung.name == "plan" else "the last command is held"
         return self._pass(now, stamp_ns, wish, rung.name, f"{said}: {since}")
-
-    def _next_tick(self, now: Moment) -> int:
-        """Stamp of the next control period, counted from the last one that got a command: it can be learned from.
-
-        Now where there is none. A negative late_tolerance leaves as much time for the way to the actuators.
-        """
-        if self._stamp is None:
-            return now.wall_ns
-        lead = max(0.0, -self.config.late_tolerance)
-        ahead = math.ceil((now.wall_ns - self._stamp) / self._dt_ns + lead)
-        return self._stamp + max(ahead, 0) * self._dt_ns
 
     def _refuse_invalid(self, now: Moment | None, stamp_ns: int, problem: str) -> Decision | None:
         """Refuse a command that is none; enough of them in a row latch a stop."""
@@ -330,7 +273,7 @@ class Guard:
         if self._invalid_in_a_row >= self.config.invalid_limit:
             self.state, self._stop_reason = GuardState.STOPPED, f"{self._invalid_in_a_row} invalid commands in a row"
             return self._refuse(now, stamp_ns, "invalid", f"{problem}; stopped after {self._stop_reason}")
-        tick_ns = self._next_tick(now) if now is not None and self._stale(now, stamp_ns) else stamp_ns
+        tick_ns = self._stamps.next_tick(now) if now is not None and self._stamps.stale(now, stamp_ns) else stamp_ns
         return self._fail(now, tick_ns, "invalid", problem)
 
     def _refuse_by_state(self, now: Moment | None, stamp_ns: int) -> Decision | None:
@@ -387,29 +330,11 @@ class Guard:
         if not problem and now is not None:
             self.heard.command = now.monotonic_ns
 
-    def _stale(self, now: Moment | None, stamp_ns: int) -> str:
-        """Why a stamp is too far from now; empty where it is not."""
-        age = 0.0 if now is None else (now.wall_ns - stamp_ns) / self._dt_ns
-        if abs(age) <= self.config.stale_after:
-            return ""
-        where = "old" if age > 0 else "ahead"
-        return f"the command's stamp is {abs(age):.1f} periods {where}; do the clocks agree?"
-
-    def _late(self, now: Moment | None, stamp_ns: int) -> str:
-        """How late a command is; empty where it is not."""
-        age = -np.inf if now is None else (now.wall_ns - stamp_ns) / self._dt_ns
-        return f"the command came {age:.2f} periods past its stamp" if age > self.config.late_tolerance else ""
-
     def _watch_clock(self, now: Moment | None) -> None:
         """A step of wall time makes the stamps so far worthless: those of the order and of the plan."""
-        if now is None:
-            return
-        offset = now.wall_ns - now.monotonic_ns
-        if self._offset is not None and abs(offset - self._offset) > CLOCK_STEP * self._dt_ns:
+        if now is not None and self._stamps.stepped(now):
             self.figures["clock_steps"] += 1
-            self._stamp = None
             self._ladder.drop_plan()
-        self._offset = offset
 
     def _fresh_state(self, now: Moment | None) -> tuple[np.ndarray, np.ndarray] | None:
         """Last observed positions and velocities, None where they are too old to act on."""

@@ -19,7 +19,7 @@ from trajectory_msgs.msg import JointTrajectory
 from mbrl_ros.nodes.command_guard import CommandGuard
 from mbrl_ros.nodes.conversions import to_command, to_joint_state, to_trajectory
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, RELIABLE, WARN
-from mbrl_ros.safety.guard import GuardState
+from mbrl_ros.safety.decision import GuardState
 
 NO_PERIOD = 1000.0  # periods: a timeout that no test waits for
 

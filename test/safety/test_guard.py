@@ -6,7 +6,8 @@ from guard_cases import DT, UNIT, armed, at, make, ns
 
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.safety.arming import Moment
-from mbrl_ros.safety.guard import FLAGS, Guard, GuardConfig, GuardState
+from mbrl_ros.safety.decision import FLAGS, GuardState
+from mbrl_ros.safety.guard import Guard, GuardConfig
 
 ZERO = np.zeros(2)
 

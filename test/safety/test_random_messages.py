@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mbrl_ros.safety.arming import Moment
-from mbrl_ros.safety.guard import PASSED, Decision, Guard, GuardState
+from mbrl_ros.safety.decision import PASSED, Decision, GuardState
+from mbrl_ros.safety.guard import Guard
 from mbrl_ros.safety.link_watchdog import LinkConfig, LinkWatchdog
 from mbrl_ros.safety.safe_action import SafeAction
 

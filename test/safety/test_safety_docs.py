@@ -8,8 +8,8 @@ import pytest
 
 from mbrl_ros.data.pairing import USABLE
 from mbrl_ros.parameter_tables import prefixed, render
-from mbrl_ros.safety.guard import FLAGS, GuardConfig
-from mbrl_ros.safety.guard_config import SAFE_ACTIONS, LimitConfig
+from mbrl_ros.safety.decision import FLAGS
+from mbrl_ros.safety.guard_config import SAFE_ACTIONS, GuardConfig, LimitConfig
 from mbrl_ros.safety.link_watchdog import LinkConfig
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "safety.md"
