@@ -13,6 +13,7 @@ from mbrl_ros.control.controller import MODES
 from mbrl_ros.errors import ConfigError, UnknownNameError, lookup
 from mbrl_ros.estimation.joint_filter import FilterConfig
 from mbrl_ros.models import model_class
+from mbrl_ros.models.last_layer import AdaptationConfig
 from mbrl_ros.models.propagation import PROPAGATIONS
 from mbrl_ros.planners import planner_class
 from mbrl_ros.planners.risk import RiskConfig
@@ -41,6 +42,12 @@ class SimConfig(SharedConfig):
 
     gui: bool = option(False, "show the PyBullet window")
     watchdog_ticks: int = option(3, "ticks without a command after which the drive goes limp", low=1, high=1000)
+    payload_after: float = option(
+        0.0, "motion after which the robot changes, by payload_factor; 0 is never", unit="s", low=0.0, high=1e9
+    )
+    payload_factor: float = option(
+        2.0, "what mass and inertia of the last joint's link are multiplied with", low=0.01, high=100.0
+    )
     start_time: float = option(0.0, "lockstep: first reading of the clock", unit="s", low=0.0, high=1e9)
     step_timeout: float = option(30.0, "lockstep: longest wait for the other nodes", unit="s", low=0.1, high=3600.0)
 
@@ -70,6 +77,7 @@ class LearnerConfig(SharedConfig):
     """The model learner."""
 
     model: str = option("probabilistic_ensemble", "kind of dynamics model")
+    start_model: str = option("", "model file to start from; empty starts with none")
     refit_every: int = option(10, "new transitions after which the model is refitted during a trial", low=1, high=10000)
     error_horizon: int = option(16, "periods over which error and coverage are measured", low=1, high=1000)
     calibrate: bool = option(False, "widen or narrow predictions to what the last trials' motion says of them")
@@ -95,7 +103,7 @@ class NodeSpec:
     Attributes:
         name: node name, also the module in `mbrl_ros.nodes` and the executable.
         config: dataclass of its own parameters.
-        groups: which groups it has (``task``, ``planner``, ``model``, ``policy``, ``filter``, ``guard``).
+        groups: which groups it has (``task``, ``planner``, ``model``, ``policy``, ``filter``, ``guard`` ...).
     """
 
     name: str
@@ -107,7 +115,7 @@ GRAPH = (
     NodeSpec("pybullet_sim", SimConfig),
     NodeSpec("state_estimator", SharedConfig, ("filter",)),
     NodeSpec("model_learner", LearnerConfig, ("model",)),
-    NodeSpec("mpc_controller", ControllerConfig, ("planner", "task", "policy", "risk")),
+    NodeSpec("mpc_controller", ControllerConfig, ("planner", "task", "policy", "risk", "adaptation")),
     NodeSpec("command_guard", SharedConfig, ("guard",)),
     NodeSpec("trial_manager", TrialConfig, ("task",)),
 )
@@ -131,6 +139,7 @@ def group_classes(spec: NodeSpec, config: Any) -> dict[str, type]:
                 "guard": GuardConfig,
                 "policy": SmoothRandomConfig,
                 "risk": RiskConfig,
+                "adaptation": AdaptationConfig,
             }[group]
     return result
 

@@ -11,12 +11,15 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64, Float64MultiArray, String, UInt8MultiArray, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
+from mbrl_ros.control.adaptation import Adapter
 from mbrl_ros.control.controller import Controller, Tick
 from mbrl_ros.control.problem import make_problem
+from mbrl_ros.data.pairing import Pair, TransitionPairer
 from mbrl_ros.errors import ModelRejectedError
 from mbrl_ros.models import model_class
 from mbrl_ros.models.serialization import from_bytes
 from mbrl_ros.nodes.conversions import (
+    from_command,
     from_joint_state,
     from_time,
     status_values,
@@ -50,7 +53,10 @@ class MpcController(PipelineNode):
             SmoothRandom(self.groups["policy"], -robot.u_max, robot.u_max, 1, np.random.default_rng(0)),
         )
         self.base = True
-        self.pending: tuple[int, object] | None = None
+        self.adapter = Adapter(self.groups["adaptation"], robot.dt)
+        self.pairer = TransitionPairer(self.dt_ns, 0)
+        self.applied_ns = 0  # stamp of the newest command that was applied
+        self.waiting: JointState | None = None  # lockstep: observation whose last command has yet to be heard of
         self.commands = self.publish_to(JointState, "command")
         self.plans = self.create_publisher(JointTrajectory, "plan", 10)
         self.telemetry = self.publish_to(JointState, "~/telemetry")
@@ -64,6 +70,8 @@ class MpcController(PipelineNode):
         self.listen_to(UInt8MultiArray, "dynamics_model", self.on_model, LATCHED)
         self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
         self.listen_to(JointState, "observation", self.on_observation)
+        if self.adapter.enabled:
+            self.listen_to(JointState, "applied_command", self.on_applied)
         self.warm_up()
         self.doing("waiting for a trial")
 
@@ -81,7 +89,7 @@ class MpcController(PipelineNode):
             self.rejected += 1
             self.get_logger().error(f"model rejected, version {self.version} stays in use: {error}")
             return
-        self.controller.use(self.prepared(model))
+        self.controller.use(self.adapter.use(self.prepared(model)))
         self.version = header.version
         self.model_version.publish(UInt64(data=self.version))
 
@@ -102,6 +110,7 @@ class MpcController(PipelineNode):
         """Take up a phase of the trials and say so."""
         values = status_values(message)
         self.trial, self.acting = int(values["index"]), message.message == "run"
+        self.waiting = None
         if self.acting:
             self.ticks = 0
             self.controller.reset()
@@ -121,6 +130,12 @@ class MpcController(PipelineNode):
             self.skipped += 1  # a newer observation is waiting
             return
         x = np.concatenate(from_joint_state(message, self.robot.joints))
+        if self.adapter.enabled and self.waiting is None:
+            self.adapt([] if message.header.frame_id else self.pairer.observe(stamp_ns, x))
+            if self.config.lockstep and self.ticks and self.applied_ns < stamp_ns - self.dt_ns:
+                self.waiting = message  # or it would be left to chance which transitions this tick knows
+                return
+        self.waiting = None
         act_ns = stamp_ns + self.delay_ticks * self.dt_ns
         if self.base or self.version == 0:
             action, tick = self.policy.action(self.ticks), None
@@ -132,6 +147,20 @@ class MpcController(PipelineNode):
         self.ticks += 1
         if tick is not None:
             self.publish_tick(stamp_ns, act_ns, tick)
+
+    def on_applied(self, message: JointState) -> None:
+        """Learn what was really applied: it completes a transition."""
+        self.applied_ns = from_time(message.header.stamp)
+        u = from_command(message, self.robot.actuators)
+        self.adapt(self.pairer.apply(self.applied_ns, u, message.header.frame_id))
+        if self.waiting is not None:
+            self.on_observation(self.waiting)
+
+    def adapt(self, pairs: list[Pair]) -> None:
+        """Use the model that the newest transitions make likely."""
+        model = self.adapter.take(pairs)
+        if model is not None:
+            self.controller.use(model)
 
     def publish_tick(self, stamp_ns: int, act_ns: int, tick: Tick) -> None:
         """Publish the plan and the figures of a tick, after the command."""

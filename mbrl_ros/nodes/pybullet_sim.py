@@ -25,6 +25,7 @@ class PyBulletSim(PipelineNode):
         self.dt_ns = round(1e9 * self.robot.dt)
         self.plant = PyBulletPlant(self.robot, gui=self.config.gui)
         self.resets = self.ticks = self.late_ticks = self.silent_ticks = 0
+        self.payload_tick = round(self.config.payload_after / self.robot.dt) or None
         self.running = False
         self.stamp_ns = round(1e9 * self.config.start_time)
         self.effort = np.zeros(len(self.robot.actuators))  # newest command
@@ -85,6 +86,9 @@ class PyBulletSim(PipelineNode):
 
     def advance(self) -> None:
         """One control period of physics, under the command that was there when it began."""
+        if self.ticks == self.payload_tick:
+            self.plant.scale_mass(self.robot.joints[-1], self.config.payload_factor)
+            self.get_logger().warning(f"payload: mass of {self.robot.joints[-1]} times {self.config.payload_factor:g}")
         self.plant.step(self.held)
         self.stamp_ns += self.dt_ns
         self.ticks += 1

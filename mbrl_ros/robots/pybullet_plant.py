@@ -44,6 +44,7 @@ class PyBulletPlant:
             raise ConfigError(f"substep: {substep} s is not allowed; expected more than 0 and at most {robot.dt:g} s")
         self.robot = robot
         self.substeps = int(np.ceil(robot.dt / substep - 1e-9))
+        self._mass_factor: dict[str, float] = {}
         self._bullet = import_pybullet()
         self._client = self._connect(gui)
         try:
@@ -80,6 +81,26 @@ class PyBulletPlant:
         x = finite("x", x, 2 * count)
         for joint, position, velocity in zip(self._joints, x[:count], x[count:], strict=True):
             self._bullet.resetJointState(self._body, joint, position, velocity, physicsClientId=self._client)
+
+    def scale_mass(self, joint: str, factor: float) -> None:
+        """Multiply mass and inertia of the link that `joint` moves, from now on: another payload, same shape.
+
+        Raises:
+            ConfigError: the URDF has no such joint, or the factor is not positive.
+        """
+        if not (np.isfinite(factor) and factor > 0):
+            raise ConfigError(f"factor: {factor} is not allowed; expected a positive number")
+        link = joint_index(self._movable(), joint, self.robot)
+        self._mass_factor[joint] = factor
+        self._apply_mass(link, factor)
+
+    def _apply_mass(self, link: int, factor: float) -> None:
+        """Mass and inertia of the link by the URDF, times the factor."""
+        mass, inertia = self._urdf_inertia[link]
+        inertia = [factor * i for i in inertia]
+        self._bullet.changeDynamics(
+            self._body, link, mass=factor * mass, localInertiaDiagonal=inertia, physicsClientId=self._client
+        )
 
     def step(self, effort: np.ndarray) -> None:
         """Advance one control period with the effort (nu,) in N or N m held.
@@ -164,6 +185,11 @@ class PyBulletPlant:
         self._actuators = [joint_index(names, name, self.robot) for name in self.robot.actuators]
         for link in range(-1, bullet.getNumJoints(self._body, physicsClientId=client)):
             bullet.changeDynamics(self._body, link, linearDamping=0.0, angularDamping=0.0, physicsClientId=client)
+        self._urdf_inertia = {
+            j: bullet.getDynamicsInfo(self._body, j, physicsClientId=client)[0:3:2] for j in names.values()
+        }
+        for joint, factor in self._mass_factor.items():
+            self._apply_mass(names[joint], factor)
         for joint in names.values():  # every joint starts with a velocity motor that brakes
             bullet.setJointMotorControl2(self._body, joint, bullet.VELOCITY_CONTROL, force=0.0, physicsClientId=client)
 

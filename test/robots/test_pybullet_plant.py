@@ -297,3 +297,38 @@ def test_view_width_and_centre_move_the_camera(plant):
     shift = centre_of(wide, "blue")[0] - 240.0
     assert centre_of(near, "blue")[0] - 240.0 == pytest.approx(2.0 * shift, abs=3.0)
     assert centre_of(plant.render(centre=1.0), "blue")[0] == pytest.approx(240.0, abs=2.0)
+
+
+def test_another_mass_of_the_pole_is_another_closed_form(robot):
+    """Twice the pole's mass against the equations with twice the mass, also after a reset; and the old one differs."""
+    efforts = forces(3)
+    with PyBulletPlant(robot) as plant:
+        plain = simulate(plant, efforts)
+        plant.scale_mass("pole_hinge", 2.0)
+        heavy = simulate(plant, efforts)
+    expected = [HANGING]
+    for effort in efforts:
+        solution = solve_ivp(lambda _, x, u: heavy_pole(x, u), (0.0, 0.05), expected[-1], args=(effort,), rtol=1e-10)
+        expected.append(solution.y[:, -1])
+    np.testing.assert_allclose(heavy, np.array(expected), atol=TOLERANCE)
+    assert np.abs(heavy - plain).max() > 0.5
+
+
+def heavy_pole(x, u, m=1.0, M=0.5, length=0.5, b=0.1, g=9.81):
+    """Cart-pole with a pole of 1 kg, solved as two linear equations instead of in closed form."""
+    _, angle, v, w = x
+    s, c = np.sin(angle), np.cos(angle)
+    mass = [[M + m, 0.5 * m * length * c], [0.5 * m * length * c, m * length**2 / 3.0]]
+    push = [u[0] - b * v + 0.5 * m * length * w**2 * s, 0.5 * m * g * length * s]
+    return [v, w, *np.linalg.solve(mass, push)]
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, np.nan])
+def test_a_mass_factor_must_be_positive(plant, factor):
+    with pytest.raises(ConfigError, match="positive"):
+        plant.scale_mass("pole_hinge", factor)
+
+
+def test_a_mass_of_no_joint_names_the_joints(plant):
+    with pytest.raises(ConfigError, match="pole_hinge"):
+        plant.scale_mass("elbow", 2.0)
