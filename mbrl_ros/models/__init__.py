@@ -6,6 +6,7 @@ from mbrl_ros.registry import load_class
 
 MODELS = {
     "gaussian_process": "mbrl_ros.models.gaussian_process:GaussianProcess",
+    "linear_gaussian": "mbrl_ros.models.linear_gaussian:LinearGaussian",
     "probabilistic_ensemble": "mbrl_ros.models.probabilistic_ensemble:ProbabilisticEnsemble",
 }
 

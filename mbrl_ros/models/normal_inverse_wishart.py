@@ -156,7 +156,7 @@ def log_evidence(prior: NormalInverseWishart, posterior: NormalInverseWishart) -
 def joint_around(
     z: np.ndarray, y: np.ndarray, slope: np.ndarray, spread: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of (z, y) that a model predicts around points (Fu, Levine and Abbeel 2016, section IV).
+    """Mean and covariance of (z, y) that a model predicts around points (Fu, Levine and Abbeel 2016).
 
     Around each of n points z lies a Gaussian of covariance `spread`, which the model maps linearly; the points together
     are a mixture of equal parts.
