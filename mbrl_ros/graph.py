@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mbrl_ros.config import build, option, validate
+from mbrl_ros.control.change_detection import ChangeConfig
 from mbrl_ros.control.controller import MODES
 from mbrl_ros.errors import ConfigError, UnknownNameError, lookup
 from mbrl_ros.estimation.joint_filter import FilterConfig
@@ -114,7 +115,7 @@ class NodeSpec:
 GRAPH = (
     NodeSpec("pybullet_sim", SimConfig),
     NodeSpec("state_estimator", SharedConfig, ("filter",)),
-    NodeSpec("model_learner", LearnerConfig, ("model",)),
+    NodeSpec("model_learner", LearnerConfig, ("model", "change")),
     NodeSpec("mpc_controller", ControllerConfig, ("planner", "task", "policy", "risk", "adaptation")),
     NodeSpec("command_guard", SharedConfig, ("guard",)),
     NodeSpec("trial_manager", TrialConfig, ("task",)),
@@ -140,6 +141,7 @@ def group_classes(spec: NodeSpec, config: Any) -> dict[str, type]:
                 "policy": SmoothRandomConfig,
                 "risk": RiskConfig,
                 "adaptation": AdaptationConfig,
+                "change": ChangeConfig,
             }[group]
     return result
 

@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from mbrl_ros.control.change_detection import ChangeConfig, ChangeDetector
 from mbrl_ros.data.pairing import Pair
+from mbrl_ros.data.patient_store import PatientStore
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.models.calibration import LEVEL, coverage, deviations, horizon_scale
 from mbrl_ros.models.evaluation import multi_step_error, one_step_error
-from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.models.fitting import FitError
+from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.types import Transitions
 
-CALIBRATION_TRIALS = 3  # the last ones whose deviations count: the model changes, and so does how sure it is
 # What a fit may end in where the numbers, not the code, are at fault; torch raises the last.
 NUMERICAL = (ArithmeticError, np.linalg.LinAlgError, MemoryError, RuntimeError)
+CALIBRATION_TRIALS = 3  # the last ones whose deviations count: the model changes, and so does how sure it is
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,15 @@ class Learner:
         trained_on: transitions the newest model has seen.
     """
 
-    def __init__(self, store: TransitionStore, layout: StateLayout, train: Callable, config: Any, seed: int) -> None:
+    def __init__(
+        self,
+        store: TransitionStore | PatientStore,
+        layout: StateLayout,
+        train: Callable,
+        config: Any,
+        seed: int,
+        change: ChangeConfig | None = None,
+    ) -> None:
         """Take over what the store holds.
 
         Args:
@@ -64,6 +74,7 @@ class Learner:
             config: the model's configuration.
             seed: of the training, the same for every fit: members keep their resamples, and trainers take what shall
                 differ from one fit to the next from the number of transitions, too (`fitting.stream`).
+            change: how a change of the robot is detected; None for the defaults.
         """
         self._store, self._layout, self._train, self._config, self._seed = store, layout, train, config, seed
         data = store.load()
@@ -75,18 +86,43 @@ class Learner:
         self.trained_on = 0
         self._trial_start, self._trial_model = len(self._rows), None
         self._deviations: list[np.ndarray] = []  # standardised errors (k, H, nx) of the last trials
+        self._change = change or ChangeConfig()
+        self._detector = ChangeDetector(self._change)
+        self.changed_at = 0  # row from which on the robot is as it is now
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def add(self, pair: Pair, trial: int) -> None:
-        """Store a transition durably; only then does it count.
+        """Store a transition durably, or keep it until it can be; only then does it count.
 
         Raises:
-            StoreError: it could not be stored; it is not learned from either.
+            StoreError: it was refused; it is not learned from either.
         """
-        self._store.append(pair.stamp_ns, trial, pair.trajectory, pair.x, pair.u, pair.x_next)
+        self._store.append(pair.stamp_ns, trial, pair.trajectory, pair.x, pair.u, pair.x_next, pair.flag)
         self._rows.append((pair.x, pair.u, pair.x_next, pair.trajectory))
+
+    def changed(self, pair: Pair) -> bool:
+        """Whether this transition, held against the newest model, says that the robot has changed.
+
+        From then on nothing older is learned from, as soon as `ChangeConfig.fresh` newer transitions are there.
+        """
+        if self.model is None:
+            return False
+        mean, std = self.model.predict(pair.x[None], pair.u[None])
+        total = np.sqrt((std[:, 0] ** 2).mean(axis=0) + mean[:, 0].var(axis=0))
+        error = self._layout.targets(pair.x, pair.x_next) - mean[:, 0].mean(axis=0)
+        if not self._detector.update(error / total):
+            return False
+        self.changed_at = len(self) - self._detector.began
+        self._detector.forget()
+        self._deviations = []
+        return True
+
+    @property
+    def outdated(self) -> int:
+        """Number of transitions from before the robot's last change; 0 until there are enough newer ones."""
+        return self.changed_at if len(self) - self.changed_at >= self._change.fresh else 0
 
     def begin_trial(self) -> None:
         """Remember where the trial begins and which model it begins with."""

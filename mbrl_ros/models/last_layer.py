@@ -9,7 +9,6 @@ one time constant the old evidence fades and the weights return to the fit (stab
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from mbrl_ros.config import option, validate
 from mbrl_ros.models.base import LearnedModel
@@ -85,7 +84,7 @@ class LastLayer:
         prior = self._prior * np.eye(self._information.shape[-1])
         found = np.empty_like(self._evidence)
         for e, k in np.ndindex(found.shape[:2]):
-            found[e, k] = cho_solve(cho_factor(self._information[e, k] + prior), self._evidence[e, k])
+            found[e, k] = np.linalg.solve(self._information[e, k] + prior, self._evidence[e, k])
         return found.swapaxes(1, 2)
 
     def adapted(self) -> LearnedModel:

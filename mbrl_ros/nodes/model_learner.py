@@ -14,7 +14,9 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String, UInt8MultiArray, UInt64
 
 from mbrl_ros.control.learner import Fitted, Learner, Verdict
+from mbrl_ros.control.start_model import Start, read_start
 from mbrl_ros.data.pairing import Pair, TransitionPairer
+from mbrl_ros.data.patient_store import PatientStore
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.models.serialization import to_bytes
@@ -28,6 +30,7 @@ from mbrl_ros.reporting.run_folder import (
     model_versions,
     write_atomically,
 )
+from mbrl_ros.types import Transitions
 
 
 class ModelLearner(PipelineNode):
@@ -37,18 +40,23 @@ class ModelLearner(PipelineNode):
         super().__init__("model_learner")
         cfg, robot = self.config, self.robot
         self.folder = create_run_folder(Path(cfg.output or tempfile.mkdtemp(prefix="mbrl_ros_")))
-        self.store = TransitionStore(self.folder / TRANSITIONS, robot.name, robot.layout)
-        self.learner = Learner(self.store, robot.layout, TRAINERS[cfg.model], self.groups[cfg.model], cfg.seed)
+        self.store = PatientStore(TransitionStore(self.folder / TRANSITIONS, robot.name, robot.layout))
+        train, settings = TRAINERS[cfg.model], self.groups[cfg.model]
+        self.learner = Learner(self.store, robot.layout, train, settings, cfg.seed, self.groups["change"])
         self.learner.version = max(model_versions(self.folder), default=0)
         self.pairer = TransitionPairer(round(1e9 * robot.dt), self.store.next_trajectory)
         self.trial, self.policy, self.phase = 0, "", "done"
         self.active_version, self.fit_seconds = 0, 0.0
         self.verdict = Verdict()
+        self.rows_at_fit = 0  # transitions there were when the newest fit began
+        self.changes = 0  # of the robot, as far as its motion tells
         self.problems: dict[str, str] = {}  # what is wrong with: storing, fitting, keeping the model
         self.observed_ns = self.applied_ns = 0
         self.open_tick: int | None = None  # lockstep: tick that has yet to be reported done
         self.open_trial: int | None = None  # trial whose end has yet to be acknowledged
-        self.full_fit_due = self.resuming = len(self.learner) > 0
+        self.start = read_start(Path(cfg.start_model), robot, cfg.model) if cfg.start_model else None
+        self.full_fit_due = len(self.learner) > 0 and not self.start_holds()
+        self.resuming = self.full_fit_due or self.start is not None
         self.pool = ThreadPoolExecutor(1)
         self.running: Future[Fitted] | None = None
         self.models = self.publish_to(UInt8MultiArray, "dynamics_model", LATCHED)
@@ -61,10 +69,28 @@ class ModelLearner(PipelineNode):
         if cfg.lockstep:
             self.tick_done = self.publish_to(Header, "tick_done")
         self.create_wall_timer(0.02, self.guarded(self.on_timer))
+        self.create_wall_timer(1.0, self.guarded(self.store_what_waits))
         self.doing(f"{len(self.learner)} transitions in the store")
+        if self.start is not None:
+            self.start_from(self.start)
+
+    def start_from(self, start: Start) -> None:
+        """Publish a model that was fitted before; the run learns on from it."""
+        self.learner.accept(Fitted(start.model, start.size(), None))
+        self.publish_model(to_bytes(start.model, self.learner.version, start.header.data_size, self.robot.name))
+        self.doing(f"model {self.learner.version} from {self.config.start_model}")
+
+    def start_holds(self) -> bool:
+        """Whether the model of the start is not to be replaced yet, see `Start.holds`."""
+        return self.start is not None and self.start.holds(len(self.learner))
+
+    def data(self) -> Transitions:
+        """All there is to learn from: what the robot did since it last changed, or all its life."""
+        new = self.learner.data(self.learner.outdated)
+        return new if self.start is None or self.learner.outdated else self.start.with_new(new)
 
     def unconnected(self) -> list[str]:
-        """See PipelineNode; a resumed run does not begin before the controller uses what the store has taught."""
+        """See PipelineNode; a run with a past does not begin before the controller uses what that has taught."""
         return super().unconnected() + (["the first model"] if self.resuming else [])
 
     # what comes in
@@ -100,7 +126,7 @@ class ModelLearner(PipelineNode):
             self.ready.publish(String(data=f"{self.get_name()} {self.trial} run"))
         elif len(self.learner):
             self.verdict = self.learner.judge_trial(self.config.error_horizon)
-            self.open_trial, self.full_fit_due = self.trial, True
+            self.open_trial, self.full_fit_due = self.trial, not self.start_holds()
             self.work()
         else:
             self.open_trial, self.verdict = self.trial, Verdict()
@@ -113,7 +139,8 @@ class ModelLearner(PipelineNode):
         for pair in pairs:
             try:
                 self.learner.add(pair, self.trial)
-                self.problems.pop("store", None)
+                self.report_store()
+                self.watch(pair)
             except MbrlError as error:
                 self.problems["store"] = str(error)
                 self.get_logger().error(f"transition not stored: {error}", throttle_duration_sec=1.0)
@@ -121,10 +148,35 @@ class ModelLearner(PipelineNode):
             self.open_tick = self.observed_ns
             self.work()
 
+    def watch(self, pair: Pair) -> None:
+        """Say so where the robot has changed."""
+        if self.learner.changed(pair):
+            self.changes += 1
+            since = len(self.learner) - self.learner.changed_at
+            self.get_logger().warning(
+                f"the robot has changed, {since} transitions ago: what is older will not be learned from any more"
+            )
+
+    def store_what_waits(self) -> None:
+        """Try again what a full disk has refused."""
+        if self.store.waiting:
+            self.store.flush()
+            self.report_store()
+
+    def report_store(self) -> None:
+        """Say how the store is."""
+        if not self.store.problem:
+            self.problems.pop("store", None)
+            return
+        self.problems["store"] = f"{self.store.waiting} transitions wait in memory to be stored: {self.store.problem}"
+        self.get_logger().error(self.problems["store"], throttle_duration_sec=1.0)
+
     def refit_due(self) -> bool:
         """Whether enough new transitions have come during a trial that plans."""
-        news = len(self.learner) - self.learner.trained_on
-        return self.phase == "run" and self.policy == "mpc" and news >= self.config.refit_every
+        news = len(self.learner) - self.rows_at_fit
+        return (
+            not self.start_holds() and self.phase == "run" and self.policy == "mpc" and news >= self.config.refit_every
+        )
 
     def work(self) -> None:
         """Start the fit that is due, take up the one that is finished, report what is settled."""
@@ -133,7 +185,8 @@ class ModelLearner(PipelineNode):
         if self.running is None and (self.full_fit_due or self.refit_due()):
             warm, self.full_fit_due = not self.full_fit_due, False
             self.doing(f"fitting {len(self.learner)} transitions")
-            self.running = self.pool.submit(self.learner.fit, self.learner.data(), warm)
+            self.rows_at_fit = len(self.learner)
+            self.running = self.pool.submit(self.learner.fit, self.data(), warm)
             if self.config.lockstep:
                 self.finish(self.running)
         self.settle()
@@ -154,6 +207,10 @@ class ModelLearner(PipelineNode):
         self.learner.accept(fitted)
         self.fit_seconds = fitted.report.seconds
         self.doing(f"model {self.learner.version} from {fitted.data_size} transitions")
+        self.publish_model(data)
+
+    def publish_model(self, data: bytes) -> None:
+        """Publish the newest model and keep it in the run folder."""
         self.models.publish(UInt8MultiArray(data=array.array("B", data)))
         try:
             write_atomically(model_path(self.folder, self.learner.version), data)
@@ -183,6 +240,7 @@ class ModelLearner(PipelineNode):
             "transitions": float(len(self.learner)),
             "model_version": float(self.learner.version),
             "fit_seconds": self.fit_seconds,
+            "robot_changes": float(self.changes),
         }
         self.telemetry.publish(to_scalars(time.time_ns(), values))
 
@@ -192,14 +250,17 @@ class ModelLearner(PipelineNode):
             self.doing("; ".join(self.problems.values()))
         return ERROR if self.problems else OK, {
             "transitions": len(self.learner),
+            "not_stored_yet": self.store.waiting,
             "model_version": self.learner.version,
             "fit_seconds": f"{self.fit_seconds:.2f}",
+            "robot_changes": self.changes,
         }
 
     def on_shutdown(self) -> None:
         """See PipelineNode."""
         self.pool.shutdown(wait=False, cancel_futures=True)
-        self.store.close()
+        if lost := self.store.close():
+            self.get_logger().error(f"{lost} transitions could not be stored and are lost: {self.store.problem}")
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ PUSH = 0.4  # what the changed robot adds to every velocity
 def pairs(count, push=PUSH, seed=1):
     rng = np.random.default_rng(seed)
     x, u = rng.normal(size=(count, 2)), rng.normal(size=(count, 1))
-    x_next = FITTED.step(x, u) + [0.05 * push, push]
+    x_next = FITTED.step(x, u) + np.array([0.05 * push, push])
     return [Pair(k, *row, 0) for k, row in enumerate(zip(x, u, x_next, strict=True))]
 
 

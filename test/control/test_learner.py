@@ -5,10 +5,12 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
+from mbrl_ros.control.change_detection import ChangeConfig
 from mbrl_ros.control.learner import Learner
 from mbrl_ros.data.pairing import Pair
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import StoreError
+from mbrl_ros.models.base import LearnedModel
 from mbrl_ros.models.fitting import FitError
 from mbrl_ros.models.layout import StateLayout
 
@@ -137,3 +139,32 @@ def test_a_trial_calibrates_the_models_to_come(learner):
     assert verdict.coverage_1 == verdict.coverage_h
     assert verdict.coverage_1 == pytest.approx(0.26, abs=0.1)  # P(|N(0, 1)| < 1.645 / 5)
     np.testing.assert_allclose(learner.calibrated(learner.model).scale, 5.0, rtol=0.15)
+
+
+def test_a_changed_robot_is_learned_anew_from_its_change_on(tmp_path):
+    """80 periods as the model says, then every velocity changes by 5 more; the model knows a noise of 0.1."""
+    rng = np.random.default_rng(1)
+
+    def period(k, extra):
+        return Pair(k, np.zeros(2), np.array([0.5]), 1.0 + extra + 0.1 * rng.standard_normal(2), 0)
+
+    with TransitionStore(tmp_path / "t.sqlite", "robot", LAYOUT) as store:
+        learner = Learner(store, LAYOUT, train, "config", 100, ChangeConfig(fresh=15))
+        learner.model = Believer(LAYOUT, {})
+        seen = []
+        for k in range(110):
+            learner.add(pair := period(k, 5.0 if k >= 80 else 0.0), 1)
+            if learner.changed(pair):
+                seen.append(k)
+            if k == 90:
+                assert learner.outdated == 0, "too few to learn from"
+    assert len(seen) == 1 and 81 <= seen[0] <= 90
+    assert abs(learner.changed_at - 80) <= 2
+    assert learner.outdated == learner.changed_at
+
+
+class Believer(LearnedModel):
+    members = 1
+
+    def predict_member(self, member, x, u):
+        return np.ones((len(x), 1)), np.full((len(x), 1), 0.1)
