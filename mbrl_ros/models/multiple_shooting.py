@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mbrl_ros.models.fitting import FitError
 from mbrl_ros.types import Transitions
 
 SMALLEST_SCALE = 1e-6  # of the noise, in spreads of the entry: data without noise must not be divided by zero
@@ -75,12 +76,11 @@ class Estimate:
 
     Attributes:
         z: parameters (n_p,) in unbounded coordinates.
-        starts: first states of the windows (M, nx).
+        starts: first states of the windows that were fitted to (M, nx), those with a finite prediction.
         scale: standard deviation of the measurements (nx,).
         covariance: of z (n_p, n_p), Laplace's: inverse of the Gauss-Newton Hessian, first states marginalised.
         loss: robust loss of a measured value.
         steps: steps made.
-        used: windows that were fitted to (M,).
     """
 
     z: np.ndarray
@@ -89,7 +89,6 @@ class Estimate:
     covariance: np.ndarray
     loss: float
     steps: int
-    used: np.ndarray
 
 
 def windows(data: Transitions, length: int) -> Windows:
@@ -225,11 +224,13 @@ class Search:
         inverse = np.linalg.pinv(H[:, :nx, :nx], hermitian=True)
         K = inverse @ H[:, :nx, nx:]
         precision = (H[:, nx:, nx:] - H[:, nx:, :nx] @ K).sum(axis=0)
-        covariance = np.linalg.inv(precision + np.eye(len(z)) / self.system.prior_std**2)
+        value, vector = np.linalg.eigh(0.5 * (precision + precision.T))
+        value = np.maximum(value, 0.0) + 1.0 / self.system.prior_std**2  # rounding must not make it negative
+        covariance = (vector / value) @ vector.T
         free = J[:, :, nx:] - J[:, :, :nx] @ K
         leverage = np.einsum("mri,mij,mrj->mr", J[:, :, :nx], inverse, J[:, :, :nx])
         leverage += np.einsum("mri,ij,mrj->mr", free, covariance, free)
-        return 0.5 * (covariance + covariance.T), leverage.reshape(r.shape)
+        return covariance, leverage.reshape(r.shape)
 
     def noise(self, z: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Standard deviation of the measurements (nx,) that the fit leaves, wild ones not counted."""
@@ -251,11 +252,16 @@ def estimate(system: System, w: Windows, z: np.ndarray, cutoff: float, iteration
         cutoff: of `loss`.
         iterations: most steps of each search.
         rounds: of search and noise.
+
+    Raises:
+        FitError: from the first guess no window has a finite prediction.
     """
-    starts, used = w.smooth_start, np.ones(len(w), bool)
+    starts = w.smooth_start
     with np.errstate(over="ignore", invalid="ignore"):
         x = predict(system, w, z, starts)
     used = np.isfinite(x).all(axis=(1, 2))
+    if not used.any():
+        raise FitError("fit: the equation follows none of the motion; is it about this robot, in these units?")
     w, starts = w[used], starts[used]
     error, floor = (w.y - x[used])[w.there], SMALLEST_SCALE * w.spread
     scale, steps = np.maximum(MAD * np.median(np.abs(error), axis=0), floor), 0
@@ -265,4 +271,4 @@ def estimate(system: System, w: Windows, z: np.ndarray, cutoff: float, iteration
         steps += more
         scale = np.maximum(search.noise(z, starts), floor)
     covariance, _ = Search(system, w, scale, cutoff).posterior(z, starts)
-    return Estimate(z, starts, scale, covariance, value / max(w.there.sum() * w.y.shape[2], 1), steps, used)
+    return Estimate(z, starts, scale, covariance, value / max(w.there.sum() * w.y.shape[2], 1), steps)

@@ -145,10 +145,11 @@ def identified(
     steps = 0
     for length in lengths:
         w = spread_over(windows(data, length), config.max_data)
-        found = estimate(system, w, z, config.outlier, config.iterations, ROUNDS if length == lengths[-1] else 1)
+        try:
+            found = estimate(system, w, z, config.outlier, config.iterations, ROUNDS if length == lengths[-1] else 1)
+        except np.linalg.LinAlgError as error:
+            raise FitError(f"fit: no parameters found, {error}; the last good model stays in use") from None
         z, steps = found.z, steps + found.steps
-        if not found.used.any():
-            raise FitError("fit: the equation follows none of the motion; is it about this robot, in these units?")
     return found, steps
 
 
@@ -167,7 +168,8 @@ def drawn(found: Estimate, members: int, rng: np.random.Generator) -> np.ndarray
     """Draws (E, n_p) of the coordinates, centred and rescaled: their mean is the most probable one."""
     draws = rng.standard_normal((members, len(found.z)))
     draws = (draws - draws.mean(axis=0)) * np.sqrt(members / max(members - 1, 1))
-    return found.z + draws @ np.linalg.cholesky(found.covariance).T
+    variance, directions = np.linalg.eigh(found.covariance)
+    return found.z + (draws * np.sqrt(np.maximum(variance, 0.0))) @ directions.T
 
 
 def reported(
@@ -194,6 +196,6 @@ def undetermined(equation: equations.Equation, found: Estimate) -> tuple[tuple[s
     share, guess = expit(found.z), expit(equation.unbounded(equation.start))
     straight = np.minimum(share * (1.0 - share) / (guess * (1.0 - guess)), 1.0)
     variance, directions = np.linalg.eigh(found.covariance * np.outer(straight, straight))
-    wide = np.flatnonzero(np.sqrt(variance) > KNOWN * PRIOR_STD)
+    wide = np.flatnonzero(variance > (KNOWN * PRIOR_STD) ** 2)
     named = (zip(equation.names, directions[:, i], strict=True) for i in wide)
     return tuple(tuple(name for name, share in pairs if abs(share) > LOADING) for pairs in named)
