@@ -1,4 +1,4 @@
-"""The command line: ``mbrl_ros sim | report | bench``."""
+"""The command line: ``mbrl_ros sim | report | data | bag | fit | bench``."""
 
 import argparse
 import shlex
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mbrl_ros.commands import MODULES, add_commands, run
 from mbrl_ros.errors import MbrlError
 
 
@@ -17,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
     add_sim(commands.add_parser("sim", help="a simulated robot learns its task over ROS 2"))
     report = commands.add_parser("report", help="make the report of a run folder again")
     report.add_argument("folder", type=Path, help="run folder")
+    add_commands(commands)
     bench = commands.add_parser("bench", help="studies, with every raw value")
     studies = bench.add_subparsers(dest="study", required=True, metavar="STUDY")
     add_swingup(studies.add_parser("swingup", help="experience until solved, seed by seed"))
@@ -25,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     closed_loop.add_argument("--json", type=Path, help="write one row a case to this file")
     add_planners(studies.add_parser("planners", help="time of a decision, beside the peers"))
     add_models(studies.add_parser("models", help="time to fit, error and coverage of the models, beside mbrl-lib"))
+    add_adaptation(studies.add_parser("adaptation", help="the robot changes in the midst of a trial"))
     return top
 
 
@@ -33,6 +36,9 @@ def add_sim(sim: argparse.ArgumentParser) -> None:
     sim.add_argument("--robot", help="robot: a name or the path of its YAML (default cartpole)")
     sim.add_argument("--planner", help="planner (default cem)")
     sim.add_argument("--model", help="dynamics model (default probabilistic_ensemble)")
+    sim.add_argument(
+        "--start-model", help="model file, as `mbrl_ros fit` writes it, to start from; no base trials then"
+    )
     sim.add_argument("--seed", type=int, help="seed of every random generator (default 0)")
     sim.add_argument("--trials", type=int, help="largest number of trials (default 12)")
     sim.add_argument("--lockstep", action="store_true", default=None, help="deterministic, as fast as it goes")
@@ -68,6 +74,16 @@ def add_swingup(swingup: argparse.ArgumentParser) -> None:
     swingup.add_argument("--robot", default="cartpole", help="robot (default cartpole)")
     swingup.add_argument("--params-file", type=Path, help="ROS parameter file")
     swingup.add_argument("--json", type=Path, help="write one row a seed to this file")
+
+
+def add_adaptation(adaptation: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros bench adaptation``."""
+    adaptation.add_argument("--seeds", type=positive, default=5, help="seeds 0 .. N-1 (default 5)")
+    adaptation.add_argument("--planner", default="cem", help="planner (default cem)")
+    adaptation.add_argument("--model", default="gaussian_process", help="dynamics model (default gaussian_process)")
+    adaptation.add_argument("--factor", type=float, default=2.0, help="what the pole's mass is multiplied with")
+    adaptation.add_argument("--memory", type=float, default=1.0, help="memory of the adaptation in s (default 1)")
+    adaptation.add_argument("--json", type=Path, help="write one row a run to this file")
 
 
 def add_planners(planners: argparse.ArgumentParser) -> None:
@@ -127,6 +143,13 @@ def dispatch(arguments: argparse.Namespace) -> int:
 
         print(write_report(arguments.folder))
         return 0
+    if arguments.command in MODULES:
+        return run(arguments)
+    return dispatch_study(arguments)
+
+
+def dispatch_study(arguments: argparse.Namespace) -> int:
+    """Call one of the studies."""
     if arguments.study == "closed_loop":
         from mbrl_ros.benchmarks.closed_loop import run_benchmark as run_closed_loop
 
@@ -135,6 +158,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from mbrl_ros.benchmarks.planners import run_benchmark as run_planners
 
         return run_planners(arguments)
+    if arguments.study == "adaptation":
+        from mbrl_ros.benchmarks.adaptation import run_benchmark as run_adaptation
+
+        return run_adaptation(arguments)
     if arguments.study == "models":
         from mbrl_ros.benchmarks.models import run_benchmark as run_models
 

@@ -12,6 +12,7 @@ import yaml
 
 from mbrl_ros.control.problem import make_problem
 from mbrl_ros.control.rate_check import RateCheck, check_rate
+from mbrl_ros.control.start_model import read_start
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import ConfigError, UnknownNameError
 from mbrl_ros.graph import GRAPH, NODES, ROS_PARAMETERS, NodeSpec, configure, node_parameters
@@ -23,7 +24,8 @@ from mbrl_ros.robots.description import load_robot
 EVERY_NODE = "/**"
 RESUME_OFFSET = 1000.0  # s; the lockstep clock of a resumed run starts at a multiple of it
 WALL_CLOCK = 10**18  # ns; stamps from here on, 2001, are of real time, earlier ones of lockstep
-OPTIONS = ("robot", "planner", "model", "seed", "trials", "lockstep", "gui")  # parameters that are options, too
+# Parameters that are options, too.
+OPTIONS = ("robot", "planner", "model", "start_model", "seed", "trials", "lockstep", "gui")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -155,7 +157,11 @@ def write_run_parameters(
         output: run folder; None makes ``runs/<robot>_<planner>_seed<seed>_<time>``.
         namespace: ROS namespace.
         command_line: how the run was started, for the record.
+
+    Raises:
+        MbrlError: the model to start from cannot be used, or the folder's store is damaged or of another robot.
     """
+    prepare_start(parameters)
     main = parameters["trial_manager"]
     name = f"{Path(main['robot']).stem}_{main['planner']}_seed{main['seed']}_{datetime.now():%Y%m%d_%H%M%S}"
     folder = create_run_folder((output or Path("runs") / name).resolve())
@@ -165,6 +171,21 @@ def write_run_parameters(
     parameters["pybullet_sim"]["start_time"] = start_time(folder, main["robot"])
     write_params_file(folder / PARAMETERS, parameters, namespace)
     return folder
+
+
+def prepare_start(parameters: dict[str, dict[str, Any]]) -> None:
+    """Check the model to start from, if there is one; the planner then needs no base trials before it.
+
+    Raises:
+        MbrlError: the file cannot be read, or is a model of another robot, layout or kind.
+    """
+    learner = parameters["model_learner"]
+    if not learner["start_model"]:
+        return
+    path = Path(learner["start_model"]).expanduser().resolve()
+    read_start(path, load_robot(learner["robot"]), learner["model"])
+    learner["start_model"] = str(path)
+    parameters["trial_manager"]["base_trials"] = 0
 
 
 def start_time(folder: Path, robot_name: str) -> float:

@@ -18,7 +18,18 @@ LAYERS = (
     ("models", "tasks", "robots", "policies", "data", "estimation", "safety"),
     ("planners",),
     ("reporting", "control", "benchmarks"),
-    ("graph", "params_file", "bringup", "terminal", "warm_up", "parameter_tables", "nodes", "session", "cli"),
+    (
+        "graph",
+        "params_file",
+        "bringup",
+        "terminal",
+        "warm_up",
+        "parameter_tables",
+        "nodes",
+        "session",
+        "commands",
+        "cli",
+    ),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

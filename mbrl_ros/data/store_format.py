@@ -133,10 +133,15 @@ def identity(robot: str, layout: StateLayout) -> dict[str, str]:
     return {key: json.dumps(value, sort_keys=True) for key, value in {"robot": robot, **asdict(layout)}.items()}
 
 
+def stored_identity(db: sqlite3.Connection) -> dict[str, str]:
+    """What the store says of its robot, see `identity`."""
+    return dict(db.execute("SELECT key, value FROM meta"))
+
+
 def read_identity(db: sqlite3.Connection, path: Path) -> tuple[str, StateLayout]:
     """Robot and layout that the store says it is of."""
     with explained(path, "read"):
-        stored = dict(db.execute("SELECT key, value FROM meta"))
+        stored = stored_identity(db)
     try:
         return to_identity({key: json.loads(value) for key, value in stored.items()})
     except (KeyError, TypeError, ValueError) as error:
@@ -201,3 +206,21 @@ def read_store(path: Path) -> tuple[str, StateLayout, list[Row]]:
         return robot, layout, read_rows(db, path, layout)
     finally:
         db.close()
+
+
+def read_robot_rows(path: Path, robot: str, layout: StateLayout) -> list[Row]:
+    """All rows of a store that must be of this robot; see `read_store`.
+
+    Raises:
+        StoreError: as `read_store`, or it is a store of another robot or layout.
+    """
+    found, found_layout, rows = read_store(path)
+    require_identity(path, identity(found, found_layout), identity(robot, layout))
+    return rows
+
+
+def require_identity(path: Path, stored: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Refuse a store of another robot or layout."""
+    for key, value in expected.items():
+        if stored.get(key) != value:
+            raise StoreError(f"{path}: a store of {key} {stored.get(key)}, but the robot has {key} {value}")

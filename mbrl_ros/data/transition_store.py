@@ -26,7 +26,9 @@ from mbrl_ros.data.store_format import (
     number,
     page_size,
     read_rows,
+    require_identity,
     require_intact,
+    stored_identity,
 )
 from mbrl_ros.errors import StoreError
 from mbrl_ros.models.layout import StateLayout
@@ -192,7 +194,7 @@ class TransitionStore:
             with explained(self._path, "open"):
                 if not is_empty(db):
                     require_intact(db, self._path)
-                    self._check_identity(db, expected)
+                    require_identity(self._path, stored_identity(db), expected)
         finally:
             db.close()
 
@@ -206,7 +208,7 @@ class TransitionStore:
             self._db.executemany("INSERT INTO meta VALUES (?, ?)", expected.items())
             self._db.execute("COMMIT")
         require_intact(self._db, self._path)  # once more: what was empty a moment ago may be another process's by now
-        self._check_identity(self._db, expected)
+        require_identity(self._path, stored_identity(self._db), expected)
         if number(self._db, "PRAGMA user_version") == WITHOUT_CHECKSUMS:
             self._add_checksums()
 
@@ -217,13 +219,6 @@ class TransitionStore:
         self._db.executescript(f"BEGIN IMMEDIATE; {ADD_CHECKSUMS}; PRAGMA user_version = {FORMAT};")
         self._db.executemany("UPDATE transitions SET crc = ? WHERE number = ?", sums)
         self._db.execute("COMMIT")
-
-    def _check_identity(self, db: sqlite3.Connection, expected: dict[str, str]) -> None:
-        """Refuse a store of another robot or layout."""
-        stored = dict(db.execute("SELECT key, value FROM meta"))
-        for key, value in expected.items():
-            if stored.get(key) != value:
-                raise StoreError(f"{self._path}: a store of {key} {stored.get(key)}, but the robot has {key} {value}")
 
     def _to_blob(self, name: str, vector: np.ndarray) -> bytes:
         """Check a vector and turn it into bytes."""

@@ -1,0 +1,78 @@
+"""Where recorded transitions come from: a store, a run folder or a bag."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mbrl_ros.data.bag_import import Imported, import_events, shifted
+from mbrl_ros.data.bag_reader import NANOSECONDS, is_bag, read_events
+from mbrl_ros.data.store_format import Row, read_robot_rows
+from mbrl_ros.graph import NODES, ROS_PARAMETERS, configure
+from mbrl_ros.params_file import resolve
+from mbrl_ros.reporting.run_folder import TRANSITIONS
+from mbrl_ros.robots.description import RobotDescription
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of state estimator and learner, from a parameter file or by default."""
+
+    filter: Any
+    learner: Any
+    model: Any
+
+
+def load_settings(given: dict[str, Any], params_file: Path | None) -> Settings:
+    """The settings; `given` holds command-line options by name, which win over the file, None where not given.
+
+    Raises:
+        ConfigError: names file (or command line), key, value and what is allowed.
+    """
+    parameters = resolve(given, params_file)
+    built = {}
+    for node in ("state_estimator", "model_learner"):
+        values = {key: value for key, value in parameters[node].items() if key not in ROS_PARAMETERS}
+        built[node] = configure(NODES[node], values)
+    learner, groups = built["model_learner"]
+    return Settings(built["state_estimator"][1]["filter"], learner, groups[learner.model])
+
+
+def store_path(path: Path) -> Path:
+    """File of a store that is given as such or as its run folder."""
+    return path / TRANSITIONS if path.is_dir() else path
+
+
+def import_bag(path: Path, robot: RobotDescription, settings: Settings, namespace: str) -> Imported:
+    """Transitions of a bag."""
+    return import_events(read_events(path, robot, settings.filter, namespace), round(NANOSECONDS * robot.dt))
+
+
+def read_source(path: Path, robot: RobotDescription, settings: Settings, namespace: str) -> Imported:
+    """Transitions of a store, run folder or bag.
+
+    Raises:
+        MbrlError: it cannot be read, or is of another robot or layout.
+    """
+    if is_bag(path):
+        return import_bag(path, robot, settings, namespace)
+    return Imported(read_robot_rows(store_path(path), robot.name, robot.layout), Counter())
+
+
+def read_sources(
+    paths: list[Path], robot: RobotDescription, settings: Settings, namespace: str
+) -> tuple[list[Row], Counter[str]]:
+    """All transitions, trajectories of different sources kept apart, and what was left out of bags.
+
+    A stamp that comes twice, as when a run and its bag are both given, counts once.
+    """
+    rows: dict[int, Row] = {}
+    left_out: Counter[str] = Counter()
+    for path in paths:
+        found = read_source(path, robot, settings, namespace)
+        left_out += found.left_out
+        left_out["given twice"] += sum(row.stamp_ns in rows for row in found.rows)
+        first = 1 + max((row.trajectory for row in rows.values()), default=-1)
+        for row in shifted(found.rows, first, 0):
+            rows.setdefault(row.stamp_ns, row)
+    return list(rows.values()), +left_out

@@ -1,0 +1,170 @@
+"""`mbrl_ros data`, `bag` and `fit` as a user calls them."""
+
+import re
+
+import numpy as np
+import pytest
+
+from mbrl_ros import cli
+from mbrl_ros.commands.fit import coverage, split
+from mbrl_ros.control.start_model import data_path, read_start
+from mbrl_ros.data.store_format import Row, read_store
+from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.errors import ConfigError
+from mbrl_ros.reporting.run_folder import TRANSITIONS
+from mbrl_ros.robots.description import load_robot
+from mbrl_ros.types import Transitions
+
+ROBOT = load_robot("cartpole")
+DT = round(1e9 * ROBOT.dt)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with five trials of 20 transitions: a double integrator, driven at random."""
+    folder, rng = tmp_path / "run", np.random.default_rng(0)
+    folder.mkdir()
+    with TransitionStore(folder / TRANSITIONS, ROBOT.name, ROBOT.layout) as store:
+        for trial in range(5):
+            x = rng.standard_normal(4)
+            for k in range(20):
+                u = rng.standard_normal(1)
+                v = x[2:] + ROBOT.dt * u
+                x_next = np.concatenate([x[:2] + 0.5 * ROBOT.dt * (x[2:] + v), v])
+                store.append((100 * trial + k) * DT, trial, trial, x, u, x_next)
+                x = x_next
+    return folder
+
+
+def call(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def content(path):
+    return [
+        (r.stamp_ns, r.trial, r.trajectory, r.x.tobytes(), r.u.tobytes(), r.x_next.tobytes())
+        for r in read_store(path)[2]
+    ]
+
+
+def test_check_and_recover(run, tmp_path, capsys):
+    store = run / TRANSITIONS
+    assert call("data", "check", run) == 0
+    assert "intact: 100 transitions of 5 trials" in capsys.readouterr().out
+    data = bytearray(store.read_bytes())
+    place = data.index(read_store(store)[2][50].x.tobytes())
+    data[place] ^= 1
+    store.write_bytes(data)
+    assert call("data", "check", run) == 1
+    said = capsys.readouterr().out
+    assert "row 51 does not match its checksum" in said and "99 transitions of 5 trials can be saved" in said
+    assert "1 are lost: numbers 51" in said and "data recover" in said
+    assert call("data", "recover", store, tmp_path / "saved.sqlite") == 0
+    assert len(content(tmp_path / "saved.sqlite")) == 99 and store.read_bytes() == data
+    assert call("data", "recover", store, tmp_path / "saved.sqlite") == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["mcap", "sqlite3"])
+def test_export_then_import(run, tmp_path, capsys, kind):
+    assert call("bag", "export", run, tmp_path / "bag", "--format", kind) == 0
+    again = tmp_path / "again.sqlite"
+    assert call("bag", "import", tmp_path / "bag", "--robot", "cartpole", "--output", again) == 0
+    assert content(again) == content(run / TRANSITIONS)
+    said = capsys.readouterr().out
+    assert "100 transitions added, 100 in all" in said and re.search(r"a reset follows +4$", said, re.MULTILINE)
+    assert call("bag", "import", tmp_path / "bag", "--robot", "cartpole", "--output", again) == 0
+    said = capsys.readouterr().out
+    assert "0 transitions added, 100 in all" in said and re.search(r"^stored already.* 100$", said, re.MULTILINE)
+
+
+def test_a_bag_without_a_transition_is_an_error_and_leaves_no_store(run, tmp_path, capsys):
+    with TransitionStore(tmp_path / "one.sqlite", ROBOT.name, ROBOT.layout) as store:
+        store.append_all([Row(0, 0, 0, np.zeros(4), np.zeros(1), np.zeros(4), "stopped")])
+    assert call("bag", "export", tmp_path / "one.sqlite", tmp_path / "bag") == 0
+    out = tmp_path / "new" / "out.sqlite"
+    assert call("bag", "import", tmp_path / "bag", "--robot", "cartpole", "--output", out) == 2
+    said = capsys.readouterr()
+    assert "no transition in these bags" in said.err and "command 'stopped'" in said.out
+    assert not out.exists()
+
+
+def test_fit_judges_by_what_it_has_not_seen_and_writes_a_model_to_start_from(run, tmp_path, capsys):
+    out = tmp_path / "m.safetensors"
+    arguments = ("--robot", "cartpole", "--model", "linear_gaussian", "--output", out)
+    assert call("fit", "--data", run, *arguments, "--holdout", 2, "--horizon", 5) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    fitted, held = (next(line for line in lines if line[:2] == name) for name in (["fitted", "to"], ["held", "out"]))
+    assert fitted[2:4] == ["60", "3"] and held[2:4] == ["40", "2"]
+    assert float(held[4]) < 0.01 and float(held[5]) < 0.05, "it is linear: nothing is left to learn"
+    start = read_start(out, ROBOT, "linear_gaussian")
+    assert start.header.data_size == 60 and start.size() == 100
+    assert content(data_path(out)) == content(run / TRANSITIONS)
+    before = out.read_bytes()
+    assert call("fit", "--data", run, *arguments, "--holdout", 2, "--seed", 0) == 0
+    assert out.read_bytes() == before, "the same seed, the same bytes"
+    assert call("fit", "--data", run, *arguments, "--holdout", 2, "--seed", 1) == 0
+    assert out.read_bytes() != before
+
+
+def test_stores_runs_and_bags_may_be_given_together(run, tmp_path, capsys):
+    assert call("bag", "export", run, tmp_path / "bag") == 0
+    arguments = ("--robot", "cartpole", "--model", "linear_gaussian", "--output", tmp_path / "m.safetensors")
+    assert call("fit", "--data", run, tmp_path / "bag", run / TRANSITIONS, *arguments, "--holdout", 0) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^given twice +200$", said, re.MULTILINE)
+    held = next(line.split() for line in said.splitlines() if line.startswith("held out"))
+    assert held[2:] == ["0", "0", "-", "-", "-", "-"]
+
+
+def test_mistakes_are_named(run, tmp_path, capsys):
+    fit = ("--model", "linear_gaussian", "--output", tmp_path / "m.safetensors")
+    cases = [
+        (("fit", "--data", run, "--robot", "cartpole", *fit, "--holdout", 5), "holdout: 5 is not allowed"),
+        (("fit", "--data", run, "--robot", "cartpole_blackdrops", *fit), "a store of robot"),
+        (("fit", "--data", tmp_path / "none", "--robot", "cartpole", *fit), "no such transition store"),
+        (("fit", "--data", run, "--robot", "cartpole", "--model", "guess", "--output", "m"), "unknown model 'guess'"),
+        (("fit", "--data", run, "--robot", "cartpole", *fit, "--horizon", 0), "horizon"),
+        (("bag", "import", tmp_path / "none", "--robot", "cartpole", "--output", tmp_path / "o"), "no such bag"),
+        (("bag", "export", tmp_path / "none", tmp_path / "bag"), "no such transition store"),
+        (("data", "check", tmp_path / "none"), "no such transition store"),
+    ]
+    for arguments, message in cases:
+        assert call(*arguments) == 2
+        assert message in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"], "nothing is left behind"
+
+
+def test_whole_trajectories_are_held_out():
+    data = Transitions(np.zeros((60, 1)), np.zeros((60, 1)), np.zeros((60, 1)), np.arange(60) // 6)
+    train, test = split(data, 3, np.random.default_rng(0))
+    assert len(test) == 18 and len(train) == 42 and not set(train.trajectory) & set(test.trajectory)
+    assert len(split(data, None, np.random.default_rng(0))[1]) == 12, "a fifth"
+    assert set(split(data, 3, np.random.default_rng(1))[1].trajectory) != set(test.trajectory)
+    assert len(split(data[:6], None, np.random.default_rng(0))[1]) == 0, "one trajectory is needed to learn from"
+    with pytest.raises(ConfigError, match=r"in \[0, 9\]"):
+        split(data, 10, np.random.default_rng(0))
+
+
+class Gaussian:
+    """The next state is the last one plus the action plus noise of the given spread."""
+
+    members = 1
+
+    def __init__(self, std):
+        self.std = std
+
+    def rollout(self, x0, actions, rng, particles):
+        steps = actions[None] + self.std * rng.standard_normal((particles, *actions.shape))
+        return x0 + np.concatenate([np.zeros((particles, 1, 1, 1)), steps.cumsum(axis=2)], axis=2)
+
+
+@pytest.mark.parametrize(("std", "low", "high"), [(1.0, 0.87, 0.93), (0.3, 0.30, 0.46), (3.0, 0.999, 1.0)])
+def test_coverage_is_that_of_a_gaussian(std, low, high):
+    """A 90 % interval of spread s covers erf(1.645 s / sqrt 2) of a standard normal: 0.90, 0.38, 1.00."""
+    rng = np.random.default_rng(0)
+    n = 1000
+    x, u = np.zeros((n, 1)), rng.standard_normal((n, 1))
+    data = Transitions(x, u, x + u + rng.standard_normal((n, 1)), np.zeros(n, int))
+    assert low < coverage(Gaussian(std), data, 1, rng) <= high
+    assert np.isnan(coverage(Gaussian(std), data[:2], 3, rng))
