@@ -8,7 +8,7 @@ import numpy as np
 from mbrl_ros.estimation.base import BaseEstimator
 from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.estimation.joint_filter import FilterResult, JointFilter, measurement
-from mbrl_ros.estimation.replay import Replay
+from mbrl_ros.estimation.replay import LATEST_STAMP, Replay
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ class Estimator:
 
     def observe(self, stamp_s: float) -> Observation:
         """Joints and base at a stamp."""
+        if not abs(stamp_s) <= LATEST_STAMP:  # so written, NaN is none
+            return replace(self.observe(0.0), valid=False, reason=f"the stamp {stamp_s:g} s is no time")
         joints = self.joints.at(stamp_s)
         if behind := self._behind(stamp_s):
             joints = replace(joints, valid=False, reason=behind)

@@ -150,13 +150,13 @@ class JointFilter:
         with np.errstate(over="ignore", invalid="ignore"):
             mean, covariance, nis = self._posterior(z, measured)
         n_measured = measured.sum(axis=1)
-        fits = nis <= self._threshold[n_measured]  # so written, NaN does not fit
+        believable = (np.abs(np.where(measured, z, 0.0)) <= LARGEST).all(axis=1)
+        fits = believable & (nis <= self._threshold[n_measured])  # so written, NaN does not fit
         known = (self._seen > 0) & (self._stamp - self._heard <= self._config.max_gap)
         accepted = known & (n_measured > 0) & fits
         rejected = known & (n_measured > 0) & ~fits
         self._rejected = np.where(accepted, 0, self._rejected + rejected)
-        believable = measured[:, 0] & (np.abs(np.where(measured, z, 0.0)) <= LARGEST).all(axis=1)
-        restarted = believable & (~known | (self._rejected >= self._config.rejections_to_restart))
+        restarted = measured[:, 0] & believable & (~known | (self._rejected >= self._config.rejections_to_restart))
         self._mean[accepted], self._covariance[accepted] = mean[accepted], covariance[accepted]
         self._restart(restarted, z, measured)
         self._seen += accepted

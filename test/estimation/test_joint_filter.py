@@ -68,6 +68,46 @@ def test_equals_dense_filters_with_irregular_stamps_and_missing_entries():
             np.testing.assert_allclose(state.covariance[i], dense[i].P, rtol=1e-8, atol=1e-12)
 
 
+def batch_estimate(q, r, stamps, z, velocity_std):
+    """Last state and its covariance by weighted least squares over the whole trajectory at once."""
+    n, rows, right = len(stamps), [], []
+
+    def add(columns, whitener, value):
+        row = np.zeros((len(whitener), 2 * n))
+        for k, block in columns.items():
+            row[:, 2 * k : 2 * k + 2] = whitener @ block
+        rows.append(row)
+        right.append(whitener @ value)
+
+    if not np.isfinite(z[0, 1]):
+        add({0: np.array([[0.0, 1.0]])}, np.eye(1) / velocity_std, np.zeros(1))
+    for k in range(n):
+        for i in np.flatnonzero(np.isfinite(z[k])):
+            add({k: np.eye(2)[[i]]}, np.eye(1) / r[i], z[k, [i]])
+        if k:
+            F, Q = van_loan(q, stamps[k] - stamps[k - 1])
+            add({k: np.eye(2), k - 1: -F}, np.linalg.inv(np.linalg.cholesky(Q)), np.zeros(2))
+    A = np.vstack(rows)
+    x = np.linalg.lstsq(A, np.concatenate(right), rcond=None)[0]
+    return x[-2:], np.linalg.inv(A.T @ A)[-2:, -2:]
+
+
+@pytest.mark.parametrize("share_of_velocities", [0.0, 0.5, 1.0])
+def test_equals_weighted_least_squares_over_the_whole_trajectory(share_of_velocities):
+    rng, q, r = np.random.default_rng(7), 3.0, np.array([0.1, 0.4])
+    stamps = np.cumsum(rng.uniform(0.02, 0.1, 20))
+    z = np.cumsum(rng.normal(0, 0.1, (20, 2)), axis=0)
+    z[rng.random(20) >= share_of_velocities, 1] = NAN
+    z[5:8, 0] = NAN
+    config = FilterConfig(acceleration_density=q, gate=OPEN_GATE, max_gap=10.0, initial_velocity_std=3.0)
+    joint = JointFilter(config, 1, *r)
+    for stamp, (position, velocity) in zip(stamps, z, strict=True):
+        state = joint.update(stamp, np.array([position]), np.array([velocity]))
+    mean, covariance = batch_estimate(q, r, stamps, z, 3.0)
+    np.testing.assert_allclose([state.position[0], state.velocity[0]], mean, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(state.covariance[0], covariance, rtol=1e-6)
+
+
 @pytest.mark.parametrize("with_velocity", [True, False])
 def test_steady_state_is_that_of_the_riccati_equation(with_velocity):
     q, r = 5.0, np.array([0.02, 0.1])
@@ -308,3 +348,41 @@ def test_an_estimate_without_its_measurement_says_that_it_is_bridged():
     again = filter_.update(0.15, np.array([0.0]), np.array([0.0]))
     assert [r.bridged for r in (measured, silent, absurd, again)] == [False, True, True, False]
     assert all(r.valid for r in (measured, silent, absurd, again))
+
+
+def test_a_prediction_is_van_loans_and_changes_nothing():
+    joints, untouched = settled(max_gap=1.0), settled(max_gap=1.0)
+    F, Q = van_loan(1.0, 0.3)
+    now, later = joints.at(0.95), joints.at(1.25)
+    np.testing.assert_allclose(later.covariance[0], F @ now.covariance[0] @ F.T + Q, rtol=1e-9)
+    assert later.valid and later.bridged and later.reason == "position not measured: joint [0, 1]"
+    assert not now.bridged and not joints.at(1.96).valid
+    z = np.full(2, 0.01)
+    np.testing.assert_array_equal(joints.update(1.0, z, z).position, untouched.update(1.0, z, z).position)
+
+
+def test_velocities_alone_do_not_keep_a_position_alive():
+    joints = settled(max_gap=0.12)
+    results = [joints.update(1.0 + DT * k, np.array([0.0, NAN]), np.zeros(2)) for k in range(4)]
+    assert [r.valid for r in results] == [True, True, False, False] and results[0].bridged
+    assert "position not measured: joint [1]" in results[0].reason
+
+
+def test_nothing_absurd_is_believed_however_often_it_comes():
+    joints = JointFilter(FilterConfig(), 1, 0.01, 0.01)
+    for k in range(10):
+        assert not joints.update(DT * k, np.array([1e12]), np.zeros(1)).valid
+
+
+def test_numbers_that_overflow_the_gate_do_not_pass_it():
+    joint = JointFilter(FilterConfig(), 1, 0.0, 0.0)
+    joint.update(0.0, np.zeros(1), np.zeros(1))
+    state = joint.update(0.02, np.array([-1.0]), np.array([-1e308]))  # a sum of infinities of both signs
+    assert state.reason == "outlier left out: joint [0]" and abs(state.velocity[0]) < 1.0
+
+
+def test_a_perfect_sensor_measured_twice_at_one_moment():
+    joint = JointFilter(FilterConfig(), 1, 0.0, 0.0)
+    for _ in range(3):
+        result = joint.apply(1.0, np.array([[0.5, 0.0]]))
+    assert result.valid and result.position[0] == pytest.approx(0.5)
