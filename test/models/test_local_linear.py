@@ -178,11 +178,11 @@ def test_constant_inputs_stay_finite():
 # with a global model
 
 
-def transitions(n, gain=1.0, friction=0.5, seed=0, noise=0.01):
-    """A cart: v' = v + dt (gain f - friction v)."""
+def transitions(n, gain=1.0, friction=0.5, seed=0, noise=0.01, push=0.0):
+    """A cart: v' = v + dt (gain f - friction v) + push."""
     rng = np.random.default_rng(seed)
     x, u = rng.normal(size=(n, 2)), rng.normal(size=(n, 1))
-    change = 0.1 * (gain * u - friction * x[:, :1]) + noise * rng.normal(size=(n, 1))
+    change = 0.1 * (gain * u - friction * x[:, :1]) + push + noise * rng.normal(size=(n, 1))
     return Transitions(x, u, LAYOUT.integrate(x, change), np.zeros(n, int))
 
 
@@ -201,6 +201,10 @@ def test_noise_of_the_next_state_reaches_positions_through_velocities():
     got, variance = next_state_noise(model, x, u)[0], model.predict(x, u)[1].item(0) ** 2
     np.testing.assert_allclose(got[:2, :2], variance * np.array([[1, 0.05], [0.05, 0.0025]]), rtol=0.1)
     assert np.linalg.eigvalsh(got).min() > 0
+    few, far = global_model(8), np.array([[30.0, 0.0]])
+    mean, std = few.predict(far, u)
+    assert mean.std(axis=0).item() > 3 * std.max(), "far from the data the members differ"
+    np.testing.assert_allclose(next_state_noise(few, far, u)[0, 0, 0], mean.var() + std[0].item() ** 2, rtol=1e-6)
 
 
 def test_a_global_prior_alone_gives_its_own_linearisation():
@@ -254,6 +258,12 @@ def test_a_robot_that_has_changed_is_taken_up():
     for name, true in (("A", A), ("B", B)):
         before, now = (np.abs(getattr(m.at(*z), name)[0] - true).max() for m in (start, moved))
         assert now < 0.4 * before
+
+
+def test_a_push_that_has_come_is_taken_up_in_the_constant_term():
+    moved = after(online(strength=0.5), transitions(60, push=0.3, seed=5))
+    np.testing.assert_allclose(moved.at(np.zeros(2), np.zeros(1)).c[0], [0.3, 0.015], atol=0.06)
+    np.testing.assert_allclose(moved.at(np.array([1.0, 2.0]), np.ones(1)).c[0], [0.3, 0.015], atol=0.06)
 
 
 def test_forgetting_takes_up_a_second_change_and_remembering_does_not():
