@@ -5,8 +5,10 @@ import pytest
 import yaml
 
 from mbrl_ros.data.transition_store import TransitionStore
-from mbrl_ros.errors import ConfigError, StoreError
+from mbrl_ros.errors import ConfigError, MbrlError, StoreError
 from mbrl_ros.graph import GRAPH
+from mbrl_ros.models import model_class
+from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.params_file import check_namespace, read_params_file, resolve, write_run_parameters
 from mbrl_ros.robots.description import load_robot
 
@@ -122,3 +124,40 @@ def test_a_store_that_is_none_is_a_message(tmp_path):
     (tmp_path / "transitions.sqlite").write_text("no database" * 100)
     with pytest.raises(StoreError, match=r"transitions\.sqlite"):
         write_run_parameters(resolve({}, None), tmp_path, "", "mbrl_ros sim")
+
+
+def start_model(path):
+    """A small model of the cart-pole."""
+    cls = model_class("probabilistic_ensemble")
+    robot = load_robot("cartpole")
+    model = cls.example(robot.layout, cls.config_class(members=2, width=4), np.random.default_rng(0))
+    path.write_bytes(to_bytes(model, 1, 30, robot.name))
+    return path
+
+
+def test_a_run_that_starts_from_a_model_has_no_base_trials(tmp_path, monkeypatch):
+    start_model(tmp_path / "m.safetensors")
+    monkeypatch.chdir(tmp_path)
+    parameters = resolve({"start_model": "m.safetensors"}, None)
+    write_run_parameters(parameters, tmp_path / "run", "", "")
+    assert parameters["model_learner"]["start_model"] == str(tmp_path / "m.safetensors"), "whatever folder nodes run in"
+    assert parameters["trial_manager"]["base_trials"] == 0
+    parameters = resolve({}, None)
+    write_run_parameters(parameters, tmp_path / "other", "", "")
+    assert parameters["trial_manager"]["base_trials"] == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("robot", "cartpole_blackdrops", "robot 'cartpole', not 'cartpole_blackdrops'"),
+        ("model", "gaussian_process", "--model probabilistic_ensemble"),
+        ("start_model", "missing.safetensors", "cannot be read"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_made(tmp_path, option, value, said):
+    path = start_model(tmp_path / "m.safetensors")
+    parameters = resolve({"start_model": str(path)} | {option: value}, None)
+    with pytest.raises(MbrlError, match=f"start_model: .*{said}"):
+        write_run_parameters(parameters, tmp_path / "run", "", "")
+    assert not (tmp_path / "run").exists()
