@@ -7,6 +7,9 @@ from mbrl_ros.registry import load_class
 MODELS = {
     "gaussian_process": "mbrl_ros.models.gaussian_process:GaussianProcess",
     "linear_gaussian": "mbrl_ros.models.linear_gaussian:LinearGaussian",
+    "physics": "mbrl_ros.models.physics:Physics",
+    "physics_residual_ensemble": "mbrl_ros.models.physics_residual_ensemble:PhysicsResidualEnsemble",
+    "physics_residual_gp": "mbrl_ros.models.physics_residual_gp:PhysicsResidualGP",
     "probabilistic_ensemble": "mbrl_ros.models.probabilistic_ensemble:ProbabilisticEnsemble",
 }
 
@@ -21,7 +24,8 @@ def model_class(name: str) -> Any:
     - `name`, its key in MODELS, and `config_class`,
     - `array_shapes`: array name -> names of its dimensions, blank separated. ``features``, ``outputs`` (2 ny),
       ``learned`` (ny) are known from the layout; any other name is one size throughout; ``*`` after it allows zero,
-    - `array_type`: dtype of all arrays; `positive_arrays`: names of the arrays whose entries must be above zero.
     - `optional_shapes`: the same of arrays that need not be there,
+    - `check`: refuses arrays of the right shapes that still make no model,
+    - `array_type`: dtype of all arrays; `positive_arrays`: names of the arrays whose entries must be above zero.
     """
     return load_class(MODELS, "model", name)

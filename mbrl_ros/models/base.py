@@ -85,6 +85,10 @@ class LearnedModel:
         """Number of members E."""
         raise NotImplementedError
 
+    @classmethod
+    def check(cls, layout: StateLayout, arrays: dict[str, np.ndarray]) -> None:
+        """Refuse received arrays whose shapes are right and which still make no model; ModelRejectedError says why."""
+
     def predict_member(self, member: int, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One member's Gaussian over the change of the learned entries.
 

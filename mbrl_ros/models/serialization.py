@@ -171,6 +171,7 @@ def check_arrays(cls: Any, layout: StateLayout, arrays: dict[str, np.ndarray]) -
             raise ModelRejectedError(f"the model's {name} is not finite")
         if name in (*cls.positive_arrays, *OPTIONAL_SHAPES) and not np.all(array > 0):
             raise ModelRejectedError(f"the model's {name} must be positive")
+    cls.check(layout, arrays)
 
 
 def check_shape(name: str, shape: tuple[int, ...], dimensions: list[str], sizes: dict[str, int]) -> None:
