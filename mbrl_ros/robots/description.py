@@ -1,6 +1,7 @@
-"""A robot in one YAML beside its URDF: joints and their order, limits, rates, noise, task."""
+"""A robot in one YAML beside its URDF: joints and base, sensors, command interface, limits, rates, delay, task."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,56 +11,89 @@ import yaml
 from mbrl_ros.errors import ConfigError, UnknownNameError
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.resources import share_directory
+from mbrl_ros.robots.description_checks import (
+    interface_problems,
+    length_problems,
+    limit_problems,
+    name_problems,
+    number_problems,
+)
+from mbrl_ros.robots.interfaces import COMMAND_INTERFACES, TWIST_ACTIONS
+from mbrl_ros.robots.sensors import BASE_STATES, Sensor, sensor_problems
+from mbrl_ros.robots.values import Delay, Range, convert
+
+PLANAR_ANGLES = ("base_yaw", "base_roll", "base_pitch")
 
 
 @dataclass(frozen=True)
 class RobotDescription:
-    """What the nodes know of a robot. Tuples over joints follow `joints`, over actuators `actuators`."""
+    """What the nodes know of a robot.
+
+    Tuples over joints follow `joints`, over actuators `actuators`, over entries `entries`. docs/deploy.md explains
+    each key.
+    """
 
     name: str
-    urdf: Path
     task: str
     control_rate: float  # Hz
-    joints: tuple[str, ...]
-    angles: tuple[str, ...]
-    actuators: tuple[str, ...]
-    command_interface: str
-    effort_limit: tuple[float, ...]  # N or N m
-    position_limit: tuple[float, ...]  # m or rad, either way
-    start_position: tuple[float, ...]  # m or rad
-    position_noise: float  # m or rad
-    velocity_noise: float  # m/s or rad/s
+    command_interface: str  # a key of COMMAND_INTERFACES
     trial_duration: float  # s
+    joints: tuple[str, ...] = ()
+    actuators: tuple[str, ...] = TWIST_ACTIONS
+    urdf: Path | None = None
+    angles: tuple[str, ...] = ()
+    base: str = "none"
+    base_states: tuple[str, ...] = ()
+    sensors: tuple[Sensor, ...] = ()
+    command_topic: str = ""  # empty: what the interface usually has
+    command_message: str = ""  # empty: what the interface usually has
+    effort_limit: tuple[float, ...] = ()  # N or N m, over actuators
+    velocity_limit: tuple[float, ...] = ()  # m/s or rad/s, over joints
+    twist_limit: tuple[float, ...] = ()  # m/s and rad/s, over actuators
+    position_limit: tuple[Range, ...] = ()  # m or rad, over entries
+    command_rate: tuple[float, ...] = ()  # 1/s of the command's unit, over actuators; .inf where there is none
+    start_position: tuple[float, ...] = ()  # m or rad, over joints; empty where it is not known
+    position_noise: float = 0.001  # m or rad
+    velocity_noise: float = 0.01  # m/s or rad/s
+    delay: Delay | None = None  # None: not known
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict, hash=False)  # of nodes, for this robot
 
     def __post_init__(self) -> None:
-        for field, count in (("effort_limit", "actuators"), ("position_limit", "joints"), ("start_position", "joints")):
-            if len(getattr(self, field)) != len(getattr(self, count)):
-                raise ConfigError(f"{field}: expected one number for each of {count} {list(getattr(self, count))}")
-        for field in ("angles", "actuators"):
-            for name in getattr(self, field):
-                if name not in self.joints:
-                    raise ConfigError(f"{field}: '{name}' is not a joint; choose from: {', '.join(self.joints)}")
-        if len(set(self.joints)) != len(self.joints) or not self.joints:
-            raise ConfigError(f"joints: {list(self.joints)} is not allowed; expected at least one, each only once")
-        self._check_numbers()
-        if self.command_interface != "effort":
-            raise ConfigError(f"command_interface: '{self.command_interface}' is not allowed; expected one of: effort")
+        if self.base in BASE_STATES and not self.base_states:
+            object.__setattr__(self, "base_states", BASE_STATES[self.base])
+        self._fill(["position_limit"], self.entries)
+        self._fill(["velocity_limit"], self.joints)
+        self._fill(["command_rate"], self.actuators)
+        if not self.sensors and self.joints:
+            object.__setattr__(self, "sensors", (Sensor("joint_states", "JointState"),))
+        problems = [*name_problems(self), *length_problems(self)]
+        if not problems:
+            problems = [*number_problems(self), *limit_problems(self)]
+        problems += [*interface_problems(self), *sensor_problems(self.sensors, self.joints, self.base)]
+        if problems:
+            raise ConfigError("\n".join(problems))
 
-    def _check_numbers(self) -> None:
-        """Raise ConfigError for a number out of range."""
-        for field in ("control_rate", "trial_duration"):
-            if not 0 < getattr(self, field) < np.inf:
-                raise ConfigError(f"{field}: {getattr(self, field)} must be positive and finite")
-        for field in ("position_noise", "velocity_noise"):
-            if not 0 <= getattr(self, field) < np.inf:
-                raise ConfigError(f"{field}: {getattr(self, field)} must not be negative, and finite")
-        if not all(0 < limit < np.inf for limit in self.effort_limit):
-            raise ConfigError(f"effort_limit: {list(self.effort_limit)} must be positive and finite")
-        if not all(limit > 0 for limit in self.position_limit):
-            raise ConfigError(f"position_limit: {list(self.position_limit)} must be positive; .inf where there is none")
-        for start, limit in zip(self.start_position, self.position_limit, strict=True):
-            if not (abs(start) <= limit and abs(start) < np.inf):
-                raise ConfigError(f"start_position: {start} must be finite and within position_limit {limit}")
+    def _fill(self, names: list[str], over: tuple[str, ...]) -> None:
+        """No limit where none is stated; a list over the joints leaves the base's entries without."""
+        for name in names:
+            given = getattr(self, name)
+            if not given or (over is not self.joints and len(given) == len(self.joints) < len(over)):
+                object.__setattr__(self, name, given + (np.inf,) * (len(over) - len(given)))
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names in an observation: the joints, then what is estimated of the base."""
+        return (*self.joints, *self.base_states)
+
+    @property
+    def output_message(self) -> str:
+        """Message type of the command topic."""
+        return self.command_message.rsplit("/", 1)[-1] or COMMAND_INTERFACES[self.command_interface].messages[0]
+
+    @property
+    def output_topic(self) -> str:
+        """The command topic."""
+        return self.command_topic or COMMAND_INTERFACES[self.command_interface].topics[self.output_message]
 
     @property
     def dt(self) -> float:
@@ -73,21 +107,65 @@ class RobotDescription:
 
     @property
     def layout(self) -> StateLayout:
-        """State: joint positions, then joint velocities; action: one effort an actuator."""
+        """State: joint positions, joint velocities, then the base; action: one number an actuator.
+
+        The base's velocities are in its own frame, so they are not the derivatives of its position, which is learned
+        itself; a planar base's turn rate is that of its yaw.
+        """
         positions = [f"{j}/position" for j in self.joints]
         velocities = [f"{j}/velocity" for j in self.joints]
+        twist = self.command_interface == "twist"
+        planar = self.base in ("diff_drive", "omni") and {"base_yaw", "base_wz"} <= set(self.base_states)
         return StateLayout(
-            state=(*positions, *velocities),
-            action=tuple(f"{j}/{self.command_interface}" for j in self.actuators),
-            angles=tuple(f"{j}/position" for j in self.angles),
-            velocity_of=dict(zip(positions, velocities, strict=True)),
+            state=(*positions, *velocities, *self.base_states),
+            action=tuple(a if twist else f"{a}/{self.command_interface}" for a in self.actuators),
+            angles=(*(f"{j}/position" for j in self.angles), *(n for n in self.base_states if n in PLANAR_ANGLES)),
+            velocity_of=dict(zip(positions, velocities, strict=True)) | ({"base_yaw": "base_wz"} if planar else {}),
             dt=self.dt,
         )
 
     @property
+    def position_low(self) -> np.ndarray:
+        """Lower limits of the entries, -inf where there is none."""
+        return np.array([limit[0] if isinstance(limit, tuple) else -limit for limit in self.position_limit])
+
+    @property
+    def position_high(self) -> np.ndarray:
+        """Upper limits of the entries, inf where there is none."""
+        return np.array([limit[1] if isinstance(limit, tuple) else limit for limit in self.position_limit])
+
+    @property
     def u_max(self) -> np.ndarray:
-        """Upper control limits (nu,); the lower ones are their negatives."""
-        return np.array(self.effort_limit)
+        """Upper control limits (nu,)."""
+        columns = [self.joints.index(a) for a in self.actuators if a in self.joints]
+        if self.command_interface == "position":
+            return self.position_high[columns]
+        if self.command_interface == "velocity":
+            return np.array(self.velocity_limit)[columns]
+        return np.array(self.twist_limit if self.command_interface == "twist" else self.effort_limit)
+
+    @property
+    def u_min(self) -> np.ndarray:
+        """Lower control limits (nu,)."""
+        if self.command_interface != "position":
+            return -self.u_max
+        return self.position_low[[self.joints.index(a) for a in self.actuators]]
+
+    @property
+    def initial_state(self) -> np.ndarray:
+        """A state (nx,) at rest: in the start position, or in the middle of what is allowed where none is stated."""
+        low, high = self.position_low, self.position_high
+        middle = np.where(np.isfinite(high - low), 0.5 * (np.nan_to_num(low) + np.nan_to_num(high)), 0.0)
+        position = np.array(self.start_position) if self.start_position else middle[: len(self.joints)]
+        return np.concatenate([position, np.zeros(len(self.joints) + len(self.base_states))])
+
+    def delay_ticks(self, lockstep: bool) -> int:
+        """Control periods between an observation and the moment from which the command that follows from it acts.
+
+        In real time one more than the delay, as planning may take a whole period.
+        """
+        total = self.delay.total_s if self.delay else 0.0
+        return int(np.ceil(total / self.dt - 1e-9)) + (0 if lockstep else 1)
 
 
 def robot_names() -> list[str]:
@@ -115,35 +193,35 @@ def load_robot(name_or_path: str) -> RobotDescription:
 
 
 def from_mapping(values: Any, path: Path) -> RobotDescription:
-    """Build a description from the content of the file at `path`."""
-    known = {f.name: f.type for f in fields(RobotDescription)}
+    """Build a description from the content of the file at `path`; all problems of the values in one ConfigError."""
+    known = {f.name: f for f in fields(RobotDescription)}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping with the keys {', '.join(known)}")
-    if unknown := sorted(set(values) - set(known), key=str):
-        raise ConfigError(f"{path}: unknown key '{unknown[0]}'; known keys: {', '.join(known)}")
-    if missing := sorted(set(known) - set(values)):
-        raise ConfigError(f"{path}: missing key '{missing[0]}'")
-    try:
-        converted = {key: convert(known[key], key, value) for key, value in values.items()}
-        return RobotDescription(**converted | {"urdf": path.parent / values["urdf"]})
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    problems = [
+        f"unknown key '{key}'; known keys: {', '.join(known)}" for key in sorted(set(values) - set(known), key=str)
+    ]
+    problems += [f"missing key '{key}'" for key in missing_keys(values)]
+    if values.get("start_position") == [] and values.get("joints"):
+        problems.append(f"start_position: expected one number for each of joints {values['joints']}, or leave it out")
+    converted = {}
+    for key in [key for key in known if key in values]:
+        try:
+            converted[key] = convert(known[key].type, key, values[key], values)
+        except ConfigError as error:
+            problems.append(str(error))
+    if not problems:
+        try:
+            return RobotDescription(**converted | ({"urdf": path.parent / values["urdf"]} if "urdf" in values else {}))
+        except ConfigError as error:
+            problems = str(error).splitlines()
+    raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
 
 
-def convert(kind: Any, key: str, value: Any) -> Any:
-    """Check one value's type; numbers become float, lists tuples."""
-    if kind in (str, Path) and isinstance(value, str):
-        return value
-    if kind is float and is_number(value):
-        return float(value)
-    if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(v, str) for v in value):
-        return tuple(value)
-    if kind == tuple[float, ...] and isinstance(value, list) and all(map(is_number, value)):
-        return tuple(float(v) for v in value)
-    expected = {str: "a string", Path: "a path", float: "a number", tuple[str, ...]: "a list of names"}
-    raise ConfigError(f"{key}: {value!r} is not allowed; expected {expected.get(kind, 'a list of numbers')}")
-
-
-def is_number(value: Any) -> bool:
-    """Whether YAML has read a number; its booleans are Python integers."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def missing_keys(values: Mapping[str, Any]) -> list[str]:
+    """Keys that this robot needs and that are not there."""
+    needed = {f.name for f in fields(RobotDescription) if f.default is MISSING and f.default_factory is MISSING}
+    interface = COMMAND_INTERFACES.get(str(values.get("command_interface")))
+    needed |= {interface.limit} if interface else set()
+    if values.get("command_interface") != "twist":
+        needed |= {"joints", "actuators"}
+    return sorted(needed - set(values))
