@@ -23,7 +23,7 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
     problem = Problem(
         dynamics=None,  # type: ignore[arg-type]
         task=TASKS[robot.task](groups["task"]),
-        u_min=-robot.u_max,
+        u_min=robot.u_min,
         u_max=robot.u_max,
         horizon=config.horizon,
         particles=config.particles,
@@ -33,7 +33,22 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
     )
     if config.state_limits == "none":
         return problem
-    free = np.full(len(robot.joints), np.inf)  # velocities
-    x_max = np.concatenate([config.limit_share * np.array(robot.position_limit), free])
-    task = ConstrainedTask(problem.task, -x_max, x_max, config.state_limits)
-    return replace(problem, task=task, x_min=-x_max, x_max=x_max)
+    x_min, x_max = state_range(robot, config.limit_share)
+    task = ConstrainedTask(problem.task, x_min, x_max, config.state_limits)
+    return replace(problem, task=task, x_min=x_min, x_max=x_max)
+
+
+def state_range(robot: RobotDescription, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest state (nx,): the share of the range around its middle; velocities of joints are free.
+
+    Where there is a limit on one side only, it is moved by its own share.
+    """
+    low, high = robot.position_low, robot.position_high
+    both = np.isfinite(low) & np.isfinite(high)
+    middle = np.where(both, 0.5 * (np.where(both, low, 0.0) + np.where(both, high, 0.0)), 0.0)
+    n = len(robot.joints)
+
+    def state(entries: np.ndarray, free: float) -> np.ndarray:
+        return np.concatenate([entries[:n], np.full(n, free), entries[n:]])
+
+    return state(middle + share * (low - middle), -np.inf), state(middle + share * (high - middle), np.inf)

@@ -6,17 +6,12 @@ from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Empty, Float64MultiArray
+from std_msgs.msg import Empty
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from mbrl_ros.nodes.conversions import (
-    from_command,
-    from_joint_state,
-    from_time,
-    to_command,
-    to_float_array,
-)
+from mbrl_ros.nodes.command_output import command_output
+from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_time, to_command
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, ERROR, OK, WARN, PipelineNode, run
 from mbrl_ros.safety.arming import Moment
 from mbrl_ros.safety.decision import Decision, GuardState
@@ -36,9 +31,8 @@ class CommandGuard(PipelineNode):
         config = self.groups["guard"]
         limits = limits_of(self.robot, config)
         self.guard = Guard(config, limits, SafeAction(config, limits, self.robot.angles), self.robot.dt)
-        self.actuators = (
-            self.publish_to(Float64MultiArray, "effort_controller/commands") if not self.config.lockstep else None
-        )
+        self.output = command_output(self.robot)
+        self.actuators = self.publish_to(self.output.kind, self.output.topic) if not self.config.lockstep else None
         self.applied = self.publish_to(JointState, "applied_command")
         self.listen_to(JointState, "command", self.on_command)
         self.listen_to(JointState, "observation", self.on_observation)
@@ -58,12 +52,12 @@ class CommandGuard(PipelineNode):
 
     def on_command(self, message: JointState) -> None:
         """Judge a command and send what is safe of it."""
-        effort = from_command(message, self.robot.actuators)
-        self.send(self.guard.command(self.now(), from_time(message.header.stamp), effort))
+        wish = from_command(message, self.robot.actuators, self.robot.command_interface)
+        self.send(self.guard.command(self.now(), from_time(message.header.stamp), wish))
 
     def on_observation(self, message: JointState) -> None:
         """Look at where the robot is."""
-        position, velocity = from_joint_state(message, self.robot.joints)
+        position, velocity = from_joint_state(message, self.robot.entries)
         self.send_at_once(self.guard.observe(self.now(), from_time(message.header.stamp), position, velocity))
 
     def on_plan(self, message: JointTrajectory) -> None:
@@ -79,7 +73,7 @@ class CommandGuard(PipelineNode):
         self.send(self.guard.tick(self.now()))
 
     def plan_actions(self, message: JointTrajectory) -> list[list[float]]:
-        """Efforts of a plan, one row a control period; empty where its joints or its period are not ours."""
+        """Actions of a plan, one row a control period; empty where its joints or its period are not ours."""
         names, points = list(message.joint_names), message.points
         if not points or any(a not in names or len(points[0].effort) != len(names) for a in self.robot.actuators):
             return []
@@ -95,7 +89,10 @@ class CommandGuard(PipelineNode):
         if decision is None:
             return
         self.actuate(decision)
-        applied = to_command(decision.stamp_ns, self.robot.actuators, decision.command, decision.flag)
+        robot = self.robot
+        applied = to_command(
+            decision.stamp_ns, robot.actuators, decision.command, decision.flag, robot.command_interface
+        )
         self.applied.publish(applied)
         if decision.reason and decision.to_actuators:
             self.get_logger().warning(decision.reason, throttle_duration_sec=1.0)
@@ -103,7 +100,7 @@ class CommandGuard(PipelineNode):
     def actuate(self, decision: Decision | None) -> None:
         """Publish to the actuators; in lockstep the simulator reads `applied_command`, which carries a stamp."""
         if self.actuators is not None and decision is not None and decision.to_actuators:
-            self.actuators.publish(to_float_array(decision.command))
+            self.actuators.publish(self.output.write(time.time_ns(), decision.command))
 
     def send_at_once(self, decision: Decision | None) -> None:
         """Publish what answers no command; in lockstep the next command gets the answer."""

@@ -1,15 +1,19 @@
 """Messages to arrays and back: pure functions, the only place that knows both sides."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from sensor_msgs.msg import JointState
+from geometry_msgs.msg import Pose, PoseStamped, Twist
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 NANOSECONDS = 1_000_000_000
+STATE = "state"  # what the diagnostics call the status that sums a node up
 
 
 def to_time(stamp_ns: int) -> Time:
@@ -49,17 +53,33 @@ def from_joint_state(message: JointState, joints: Sequence[str]) -> tuple[np.nda
     return pick(message.position), pick(message.velocity)
 
 
-def to_command(stamp_ns: int, actuators: Sequence[str], effort: np.ndarray, flag: str = "") -> JointState:
-    """Efforts (nu,) that act from `stamp_ns` on to a JointState; `flag` says what the guard did."""
-    message = JointState(name=list(actuators), effort=np.asarray(effort, float).tolist())
+def from_observation(message: JointState, joints: Sequence[str], base: Sequence[str]) -> np.ndarray:
+    """State (nx,) of an observation: joint positions, joint velocities, then the base's entries."""
+    position, velocity = from_joint_state(message, [*joints, *base])
+    n = len(joints)
+    return np.concatenate([position[:n], velocity[:n], position[n:]])
+
+
+COMMAND_FIELDS = {"effort": "effort", "velocity": "velocity", "twist": "velocity", "position": "position"}
+
+
+def to_command(
+    stamp_ns: int, actuators: Sequence[str], values: np.ndarray, flag: str = "", interface: str = "effort"
+) -> JointState:
+    """Commands (nu,) that act from `stamp_ns` on to a JointState; `flag` says what the guard did.
+
+    The values are in the interface's own field; those of a twist are velocities.
+    """
+    message = JointState(name=list(actuators))
+    setattr(message, COMMAND_FIELDS[interface], np.asarray(values, float).tolist())
     message.header.stamp, message.header.frame_id = to_time(stamp_ns), flag
     return message
 
 
-def from_command(message: JointState, actuators: Sequence[str]) -> np.ndarray:
-    """Efforts in the order of `actuators`; NaN where the message has none."""
+def from_command(message: JointState, actuators: Sequence[str], interface: str = "effort") -> np.ndarray:
+    """Commands in the order of `actuators`; NaN where the message has none in the interface's field."""
     index = {name: i for i, name in enumerate(message.name)}
-    values = message.effort
+    values = getattr(message, COMMAND_FIELDS[interface])
     return np.array([values[index[a]] if a in index and index[a] < len(values) else np.nan for a in actuators])
 
 
@@ -95,20 +115,33 @@ def from_scalars(message: JointState) -> dict[str, float]:
 
 
 def to_trajectory(
-    stamp_ns: int, dt: float, joints: Sequence[str], states: np.ndarray, actuators: Sequence[str], actions: np.ndarray
+    stamp_ns: int,
+    dt: float,
+    joints: Sequence[str],
+    states: np.ndarray,
+    actuators: Sequence[str],
+    actions: np.ndarray,
+    base: Sequence[str] = (),
 ) -> JointTrajectory:
-    """A plan: states (H + 1, 2 n) and actions (H, nu) as one trajectory; effort NaN at joints without actuator."""
-    n, names = len(joints), list(joints)
+    """A plan as one trajectory: states (H + 1, 2 n + nb) and actions (H, nu).
+
+    Each entry of the base is a joint of its own, with its value as position. Actions are in `effort`, whatever the
+    command interface, at the actuators; those that are no joints (a twist's) follow at the end. NaN where there is
+    nothing.
+    """
+    n = len(joints)
+    names = [*joints, *base, *(a for a in actuators if a not in joints)]
     columns = [names.index(a) for a in actuators]
     message = JointTrajectory(joint_names=names)
     message.header.stamp = to_time(stamp_ns)
     for k, x in enumerate(states):
-        effort = np.full(n, np.nan)
+        position, velocity, effort = np.full((3, len(names)), np.nan)
+        position[:n], velocity[:n], position[n : n + len(base)] = x[:n], x[n : 2 * n], x[2 * n :]
         if k < len(actions):
             effort[columns] = actions[k]
         point = JointTrajectoryPoint(
-            positions=x[:n].tolist(),
-            velocities=x[n:].tolist(),
+            positions=position.tolist(),
+            velocities=velocity.tolist(),
             effort=effort.tolist(),
             time_from_start=to_duration(k * dt),
         )
@@ -129,8 +162,105 @@ def status_values(status: DiagnosticStatus) -> dict[str, str]:
     return {pair.key: pair.value for pair in status.values}
 
 
+def status_name(node: str, what: str) -> str:
+    """Name of a status after REP-107: the node's full name without the slash at its front, and what it is about."""
+    return f"{node.lstrip('/')}: {what}"
+
+
 def own_statuses(message: DiagnosticArray, namespace: str) -> list[tuple[str, DiagnosticStatus]]:
-    """Bare name and status of each node of this namespace; ``/diagnostics`` carries those of every graph."""
-    prefix = namespace.rstrip("/") + "/"
-    found = [(status.name.removeprefix(prefix), status) for status in message.status if status.name.startswith(prefix)]
-    return [(name, status) for name, status in found if "/" not in name]
+    """Bare name and state of each node of this namespace; ``/diagnostics`` carries those of every graph."""
+    prefix, end = namespace.strip("/") + "/" if namespace.strip("/") else "", status_name("", STATE)
+    found = [(status.name.removesuffix(end), status) for status in message.status if status.name.endswith(end)]
+    return [(name[len(prefix) :], s) for name, s in found if name.startswith(prefix) and "/" not in name[len(prefix) :]]
+
+
+# Sensors of a base: values and covariances as `estimation.base_filter` takes them, which judges what is not finite.
+
+
+def from_pose(pose: Pose) -> np.ndarray:
+    """Position and quaternion (7,) x, y, z, qx, qy, qz, qw."""
+    p, q = pose.position, pose.orientation
+    return np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
+
+
+def to_pose(values: np.ndarray) -> Pose:
+    """Inverse of `from_pose`."""
+    pose = Pose()
+    p, q = pose.position, pose.orientation
+    p.x, p.y, p.z, q.x, q.y, q.z, q.w = np.asarray(values, float).tolist()
+    return pose
+
+
+def from_twist(twist: Twist) -> np.ndarray:
+    """Linear and angular velocity (6,)."""
+    v, w = twist.linear, twist.angular
+    return np.array([v.x, v.y, v.z, w.x, w.y, w.z])
+
+
+def to_twist(values: np.ndarray) -> Twist:
+    """Inverse of `from_twist`."""
+    twist = Twist()
+    v, w = twist.linear, twist.angular
+    v.x, v.y, v.z, w.x, w.y, w.z = np.asarray(values, float).tolist()
+    return twist
+
+
+def from_odometry(message: Odometry) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Pose (7,) and twist (6,), each with its covariance (6, 6)."""
+    pose = from_pose(message.pose.pose), covariance_of(message.pose.covariance)
+    return pose, (from_twist(message.twist.twist), covariance_of(message.twist.covariance))
+
+
+def to_odometry(stamp_ns: int, pose: np.ndarray, twist: np.ndarray) -> Odometry:
+    """Pose (7,) and twist (6,) to an Odometry without covariances."""
+    message = Odometry()
+    message.header.stamp = to_time(stamp_ns)
+    message.pose.pose, message.twist.twist = to_pose(pose), to_twist(twist)
+    return message
+
+
+def to_pose_stamped(stamp_ns: int, pose: np.ndarray) -> PoseStamped:
+    """Pose (7,) to a PoseStamped."""
+    message = PoseStamped(pose=to_pose(pose))
+    message.header.stamp = to_time(stamp_ns)
+    return message
+
+
+def from_imu(message: Imu) -> tuple[np.ndarray, np.ndarray]:
+    """Angular velocity and specific force (6,) with their covariance (6, 6).
+
+    A covariance that begins with -1 says that the quantity is not measured.
+    """
+    w, a = message.angular_velocity, message.linear_acceleration
+    value, covariance = np.array([w.x, w.y, w.z, a.x, a.y, a.z]), np.zeros((6, 6))
+    for part, own in (
+        (slice(0, 3), message.angular_velocity_covariance),
+        (slice(3, 6), message.linear_acceleration_covariance),
+    ):
+        covariance[part, part] = covariance_of(own)
+        if own[0] == -1:
+            value[part] = np.nan
+    return value, covariance
+
+
+def from_imu_orientation(message: Imu) -> tuple[np.ndarray, np.ndarray]:
+    """Quaternion (4,) and covariance (3, 3); NaN where the covariance begins with -1: it is not measured."""
+    q, covariance = message.orientation, covariance_of(message.orientation_covariance)
+    none = message.orientation_covariance[0] == -1
+    return np.full(4, np.nan) if none else np.array([q.x, q.y, q.z, q.w]), covariance
+
+
+def to_imu(stamp_ns: int, values: np.ndarray) -> Imu:
+    """Angular velocity and specific force (6,) to an Imu without orientation."""
+    message = Imu()
+    message.header.stamp = to_time(stamp_ns)
+    w, a = message.angular_velocity, message.linear_acceleration
+    w.x, w.y, w.z, a.x, a.y, a.z = np.asarray(values, float).tolist()
+    message.orientation_covariance[0] = -1.0
+    return message
+
+
+def covariance_of(numbers: Sequence[float]) -> np.ndarray:
+    """A message's flat covariance as a square matrix."""
+    n = math.isqrt(len(numbers))
+    return np.array(numbers, dtype=float).reshape(n, n)

@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String, UInt8MultiArray, UInt64
@@ -21,7 +20,7 @@ from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.models.trainers import TRAINERS
-from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_time, status_values, to_scalars, to_time
+from mbrl_ros.nodes.conversions import from_command, from_observation, from_time, status_values, to_scalars, to_time
 from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, PipelineNode, run
 from mbrl_ros.reporting.run_folder import (
     TRANSITIONS,
@@ -103,13 +102,13 @@ class ModelLearner(PipelineNode):
     def on_observation(self, message: JointState) -> None:
         """Pair the observation, unless the estimator had to bridge a measurement: nothing is learned from guesses."""
         self.observed_ns = from_time(message.header.stamp)
-        x = np.concatenate(from_joint_state(message, self.robot.joints))
+        x = from_observation(message, self.robot.joints, self.robot.base_states)
         self.take([] if message.header.frame_id else self.pairer.observe(self.observed_ns, x))
 
     def on_applied(self, message: JointState) -> None:
         """Pair the command that was really applied."""
         self.applied_ns = from_time(message.header.stamp)
-        u = from_command(message, self.robot.actuators)
+        u = from_command(message, self.robot.actuators, self.robot.command_interface)
         self.take(self.pairer.apply(self.applied_ns, u, message.header.frame_id))
 
     def on_active_version(self, message: UInt64) -> None:

@@ -20,7 +20,7 @@ from mbrl_ros.models import model_class
 from mbrl_ros.models.serialization import from_bytes
 from mbrl_ros.nodes.conversions import (
     from_command,
-    from_joint_state,
+    from_observation,
     from_time,
     status_values,
     to_command,
@@ -42,7 +42,7 @@ class MpcController(PipelineNode):
         super().__init__("mpc_controller")
         cfg, robot = self.config, self.robot
         self.dt_ns = round(1e9 * robot.dt)
-        self.delay_ticks = 0 if cfg.lockstep else 1
+        self.delay_ticks = robot.delay_ticks(cfg.lockstep)
         problem = make_problem(cfg, self.groups, robot)
         budget = float("inf") if cfg.lockstep else cfg.budget * robot.dt
         planner = planner_class(cfg.planner)(self.groups[cfg.planner])
@@ -50,7 +50,7 @@ class MpcController(PipelineNode):
         self.version = self.trial = self.ticks = self.misses = self.rejected = self.skipped = 0
         self.acting, self.policy = (
             False,
-            SmoothRandom(self.groups["policy"], -robot.u_max, robot.u_max, 1, np.random.default_rng(0)),
+            SmoothRandom(self.groups["policy"], robot.u_min, robot.u_max, 1, np.random.default_rng(0)),
         )
         self.base = True
         self.adapter = Adapter(self.groups["adaptation"], robot.dt)
@@ -101,7 +101,7 @@ class MpcController(PipelineNode):
         """Compile and load all that a tick needs, before the robot moves: plan through a model with random weights."""
         cls, rng = model_class(self.config.model), np.random.default_rng(0)
         self.controller.use(self.prepared(cls.example(self.robot.layout, cls.config_class(), rng)))
-        x = np.concatenate([self.robot.start_position, np.zeros(len(self.robot.joints))])
+        x = self.robot.initial_state
         for _ in range(2):
             self.controller.tick(x, rng)
         self.controller.reset()
@@ -116,8 +116,8 @@ class MpcController(PipelineNode):
             self.controller.reset()
             self.base = values["policy"] == "base"
             rng = np.random.default_rng([self.config.seed, self.trial])
-            limit = self.robot.u_max
-            self.policy = SmoothRandom(self.groups["policy"], -limit, limit, self.robot.trial_steps, rng)
+            low, high = self.robot.u_min, self.robot.u_max
+            self.policy = SmoothRandom(self.groups["policy"], low, high, self.robot.trial_steps, rng)
         self.doing(f"trial {self.trial}: {'base policy' if self.base else 'planning'}" if self.acting else "idle")
         self.ready.publish(String(data=f"{self.get_name()} {self.trial} {message.message}"))
 
@@ -129,7 +129,7 @@ class MpcController(PipelineNode):
         if not self.config.lockstep and time.time_ns() - stamp_ns > LATE_PERIODS * self.dt_ns:
             self.skipped += 1  # a newer observation is waiting
             return
-        x = np.concatenate(from_joint_state(message, self.robot.joints))
+        x = from_observation(message, self.robot.joints, self.robot.base_states)
         if self.adapter.enabled and self.waiting is None:
             self.adapt([] if message.header.frame_id else self.pairer.observe(stamp_ns, x))
             if self.config.lockstep and self.ticks and self.applied_ns < stamp_ns - self.dt_ns:
@@ -143,7 +143,7 @@ class MpcController(PipelineNode):
         else:
             tick = self.controller.tick(x, np.random.default_rng([self.config.seed, self.trial, self.ticks]))
             action = tick.action
-        self.commands.publish(to_command(act_ns, self.robot.actuators, action))
+        self.commands.publish(to_command(act_ns, self.robot.actuators, action, interface=self.robot.command_interface))
         self.ticks += 1
         if tick is not None:
             self.publish_tick(stamp_ns, act_ns, tick)
@@ -151,7 +151,7 @@ class MpcController(PipelineNode):
     def on_applied(self, message: JointState) -> None:
         """Learn what was really applied: it completes a transition."""
         self.applied_ns = from_time(message.header.stamp)
-        u = from_command(message, self.robot.actuators)
+        u = from_command(message, self.robot.actuators, self.robot.command_interface)
         self.adapt(self.pairer.apply(self.applied_ns, u, message.header.frame_id))
         if self.waiting is not None:
             self.on_observation(self.waiting)
@@ -190,7 +190,10 @@ class MpcController(PipelineNode):
         }
         self.plan_uncertainty.publish(to_table(columns))
         robot = self.robot
-        self.plans.publish(to_trajectory(act_ns, robot.dt, robot.joints, tick.states, robot.actuators, tick.actions))
+        states, actions = tick.states, tick.actions
+        self.plans.publish(
+            to_trajectory(act_ns, robot.dt, robot.joints, states, robot.actuators, actions, robot.base_states)
+        )
 
     def per_entry(self, what: str, variance: np.ndarray) -> dict[str, np.ndarray]:
         """Standard deviations from variances (H, ny), by the names of the learned entries."""

@@ -5,11 +5,10 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Pose, PoseStamped, Twist
+from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu, JointState
 
@@ -18,9 +17,19 @@ from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.estimation.estimator import Estimator, Observation, Source
 from mbrl_ros.estimation.group_delay import group_delay
 from mbrl_ros.estimation.output_clock import OutputClock
-from mbrl_ros.nodes.conversions import NANOSECONDS, from_joint_state, from_time, to_joint_state
+from mbrl_ros.nodes.conversions import (
+    NANOSECONDS,
+    from_imu,
+    from_imu_orientation,
+    from_joint_state,
+    from_odometry,
+    from_pose,
+    from_time,
+    to_joint_state,
+)
 from mbrl_ros.nodes.pipeline_node import OK, WARN, PipelineNode, run
 from mbrl_ros.robots.description import RobotDescription
+from mbrl_ros.robots.sensors import estimator_config
 
 LATEST_NS = (2**31 - 1) * NANOSECONDS  # what a ROS time can hold
 FREQUENCY_SHARE = 0.05  # of the control rate: the motion on which the group delay is measured
@@ -35,7 +44,7 @@ class StateEstimator(PipelineNode):
 
     def __init__(self) -> None:
         super().__init__("state_estimator")
-        robot, cfg = self.robot, self.groups["filter"]
+        robot, cfg = self.robot, estimator_config(self.groups["filter"], self.robot)
         if self.config.lockstep and cfg.rate > 0:
             raise ConfigError(f"filter.rate: {cfg.rate:g} Hz is not allowed in lockstep; expected 0")
         self.estimator = Estimator(cfg, len(robot.joints), robot.position_noise, robot.velocity_noise)
@@ -50,11 +59,14 @@ class StateEstimator(PipelineNode):
         if cfg.rate > 0:
             self.output_clock = OutputClock(round(NANOSECONDS / cfg.rate))
             self.create_wall_timer(1.0 / cfg.rate, self.guarded(self.on_timer))
+        if not robot.joints:
+            for topic in cfg.joints_sources:
+                del self.estimator.sources[topic]  # nobody listens to it
         self.doing(f"waiting for {', '.join(self.estimator.sources)}")
 
     def listen(self, cfg: FilterConfig) -> None:
         """Subscribe to every source."""
-        for topic in cfg.joints_sources:
+        for topic in cfg.joints_sources if self.robot.joints else ():
             self.listen_to(JointState, topic, functools.partial(self.on_joint_states, topic), self.sensor_qos)
         for kind, topic, callback in (
             (Odometry, cfg.odometry_topic, self.on_odometry),
@@ -75,8 +87,7 @@ class StateEstimator(PipelineNode):
 
     def on_odometry(self, message: Odometry) -> None:
         """Pose and twist of the base, either or both."""
-        pose = from_pose(message.pose.pose), covariance_of(message.pose.covariance)
-        twist = from_twist(message.twist.twist), covariance_of(message.twist.covariance)
+        pose, twist = from_odometry(message)
         self.measure_base(message, odometry_pose=pose, odometry_twist=twist)
 
     def on_pose(self, message: PoseStamped) -> None:
@@ -85,11 +96,7 @@ class StateEstimator(PipelineNode):
 
     def on_imu(self, message: Imu) -> None:
         """Angular velocity and specific force of the base; its orientation only where it was asked for."""
-        q = message.orientation
-        orientation = np.array([q.x, q.y, q.z, q.w]), covariance_of(message.orientation_covariance)
-        if message.orientation_covariance[0] == -1:  # the message's way of saying that there is none
-            orientation = np.full(4, np.nan), orientation[1]
-        self.measure_base(message, imu=from_imu(message), imu_orientation=orientation)
+        self.measure_base(message, imu=from_imu(message), imu_orientation=from_imu_orientation(message))
 
     def measure_base(self, message: Any, **measurements: tuple[np.ndarray, np.ndarray]) -> None:
         """Use what the configuration wants of a message."""
@@ -107,7 +114,7 @@ class StateEstimator(PipelineNode):
         """Publish, unless a timer does; a measurement that came late has been worked in and shows in the next."""
         if problem:
             self.withhold(problem)
-        elif self.groups["filter"].rate == 0 and 1e-9 * stamp_ns == self.estimator.newest and stamp_ns != self.last_ns:
+        elif self.estimator.config.rate == 0 and 1e-9 * stamp_ns == self.estimator.newest and stamp_ns != self.last_ns:
             self.publish_observation(stamp_ns)
 
     def on_timer(self) -> None:
@@ -148,7 +155,7 @@ class StateEstimator(PipelineNode):
     def doubt(self, stamp_ns: int) -> str:
         """A hint where every source speaks, but with stamps that are old."""
         age = 1e-9 * stamp_ns - self.estimator.newest
-        if age <= self.groups["filter"].max_gap or self.estimator.silent(time.monotonic()):
+        if age <= self.estimator.config.max_gap or self.estimator.silent(time.monotonic()):
             return ""
         return f"; messages come, but their stamps are {age:.3g} s old: do the clocks agree?"
 
@@ -204,44 +211,6 @@ def source_values(name: str, source: Source, monotonic_s: float) -> dict[str, ob
         f"{name} dropped": source.dropped,
     }
     return values | ({f"{name} last_reason": source.reason} if source.reason else {})
-
-
-# Messages to measurements: values and covariances as `estimation.base_filter` takes them.
-
-
-def from_pose(pose: Pose) -> np.ndarray:
-    """Position and quaternion (7,) x, y, z, qx, qy, qz, qw."""
-    p, q = pose.position, pose.orientation
-    return np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
-
-
-def from_twist(twist: Twist) -> np.ndarray:
-    """Linear and angular velocity (6,)."""
-    v, w = twist.linear, twist.angular
-    return np.array([v.x, v.y, v.z, w.x, w.y, w.z])
-
-
-def from_imu(message: Imu) -> tuple[np.ndarray, np.ndarray]:
-    """Angular velocity and specific force (6,) with their covariance (6, 6).
-
-    A covariance that begins with -1 says that the quantity is not measured.
-    """
-    w, a = message.angular_velocity, message.linear_acceleration
-    value, covariance = np.array([w.x, w.y, w.z, a.x, a.y, a.z]), np.zeros((6, 6))
-    for part, own in (
-        (slice(0, 3), message.angular_velocity_covariance),
-        (slice(3, 6), message.linear_acceleration_covariance),
-    ):
-        covariance[part, part] = covariance_of(own)
-        if own[0] == -1:
-            value[part] = np.nan
-    return value, covariance
-
-
-def covariance_of(numbers: Sequence[float]) -> np.ndarray:
-    """A message's flat covariance as a square matrix."""
-    n = math.isqrt(len(numbers))
-    return np.array(numbers, dtype=float).reshape(n, n)
 
 
 def main() -> int:

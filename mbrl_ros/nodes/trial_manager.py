@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String
@@ -18,6 +17,7 @@ from mbrl_ros.graph import GRAPH
 from mbrl_ros.nodes.conversions import (
     from_command,
     from_joint_state,
+    from_observation,
     from_scalars,
     from_time,
     own_statuses,
@@ -94,18 +94,19 @@ class TrialManager(PipelineNode):
         if self.record is None or self.finished():
             return
         stamp_ns = from_time(message.header.stamp)
-        x = np.concatenate(from_joint_state(message, self.robot.joints))
-        self.record.observations[stamp_ns] = x
-        beyond = np.abs(x[: len(self.robot.joints)]) > np.array(self.robot.position_limit)
+        robot = self.robot
+        self.record.observations[stamp_ns] = from_observation(message, robot.joints, robot.base_states)
+        position, _ = from_joint_state(message, robot.entries)
+        beyond = (position < robot.position_low) | (position > robot.position_high)
         if beyond.any():
-            self.record.ended_early = f"{self.robot.joints[int(beyond.argmax())]} at its limit"
+            self.record.ended_early = f"{robot.entries[int(beyond.argmax())]} at its limit"
         if self.config.lockstep and not self.finished():
             self.tick_done.publish(Header(frame_id=self.get_name(), stamp=message.header.stamp))
 
     def on_applied(self, message: JointState) -> None:
         """Record what was applied."""
         if self.record is not None:
-            u = from_command(message, self.robot.actuators)
+            u = from_command(message, self.robot.actuators, self.robot.command_interface)
             self.record.applied[from_time(message.header.stamp)] = (u, message.header.frame_id)
 
     def on_tick(self, message: JointState) -> None:

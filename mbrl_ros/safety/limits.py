@@ -20,7 +20,7 @@ class Limits:
 
     Attributes:
         interface: one of INTERFACES.
-        joints: names of the joints, in the order of the state.
+        joints: names of the joints, in the order of an observation; the base's entries follow them.
         actuators: names of those that take a command.
         position_low: (n,) m or rad, -inf where there is none.
         position_high: (n,) m or rad, inf where there is none.
@@ -59,7 +59,8 @@ class Limits:
                 )
         if self.interface != "position" and not np.all((self.command_low <= 0) & (self.command_high >= 0)):
             raise ConfigError(f"{self.interface} limits: 0 must be allowed, it is the safe action")
-        if unknown := [name for name in self.actuators if name not in self.joints]:
+        twist = self.interface == "twist"  # of the base, not of joints
+        if not twist and (unknown := [name for name in self.actuators if name not in self.joints]):
             raise ConfigError(f"actuators: '{unknown[0]}' is not a joint; choose from: {', '.join(self.joints)}")
 
     def _check(self, field: str, names: Sequence[str], positive: bool) -> None:
@@ -74,7 +75,9 @@ class Limits:
 
     @property
     def columns(self) -> np.ndarray:
-        """(nu,) places of the actuators among the joints."""
+        """(nu,) places of the actuators among the joints; none for a twist."""
+        if self.interface == "twist":
+            return np.zeros(0, dtype=int)
         return np.array([self.joints.index(name) for name in self.actuators], dtype=int)
 
     def beyond(self, position: np.ndarray, velocity: np.ndarray) -> str:
@@ -93,26 +96,33 @@ def limits_of(robot: RobotDescription, config: LimitConfig) -> Limits:
     Raises:
         ConfigError: the URDF cannot be read, a limit that the interface needs is missing, or the margins leave no room.
     """
-    stated = urdf_limits(robot.urdf)
-    low, high, velocity = np.array([stated.get(j, NO_LIMITS)[:3] for j in robot.joints]).T
-    effort = np.array([stated.get(a, NO_LIMITS)[3] for a in robot.actuators])
-    reach = np.array(robot.position_limit)
-    low, high = np.maximum(low, -reach) + config.position_margin, np.minimum(high, reach) - config.position_margin
+    stated = urdf_limits(robot.urdf) if robot.urdf else {}
+    found = np.array([stated.get(entry, NO_LIMITS) for entry in robot.entries])
+    low = np.maximum(found[:, 0], robot.position_low) + config.position_margin
+    high = np.minimum(found[:, 1], robot.position_high) - config.position_margin
+    velocity = found[:, 2]
+    n = len(robot.joints)
+    velocity[:n] = np.minimum(velocity[:n], robot.velocity_limit)
     velocity = velocity * (1 - config.velocity_margin)
-    effort = np.minimum(effort, robot.u_max) * (1 - config.effort_margin)
-    columns = [robot.joints.index(a) for a in robot.actuators]
-    rate = per_actuator("command_rate", config.command_rate, robot.actuators)
+    columns = [robot.joints.index(a) for a in robot.actuators if a in robot.joints]
+    rate = np.minimum(
+        per_actuator("command_rate", config.command_rate, robot.actuators),
+        per_actuator("command_rate", robot.command_rate, robot.actuators),
+    )
     if robot.command_interface == "effort":
-        command_low, command_high = -effort, effort
+        command_high = np.minimum(found[columns, 3], robot.u_max) * (1 - config.effort_margin)
+        command_low = -command_high
     elif robot.command_interface == "position":
         command_low, command_high = low[columns], high[columns]
         rate = np.minimum(rate, velocity[columns])  # a position that moves faster asks for a velocity beyond the limit
     else:
-        command_low, command_high = -velocity[columns], velocity[columns]
+        twist = robot.command_interface == "twist"
+        command_high = robot.u_max * (1 - config.velocity_margin) if twist else velocity[columns]
+        command_low = -command_high
         require_finite("velocity", robot.urdf, command_high, robot.actuators)
     return Limits(
         interface=robot.command_interface,
-        joints=robot.joints,
+        joints=robot.entries,
         actuators=robot.actuators,
         position_low=low,
         position_high=high,
@@ -178,7 +188,7 @@ def relative_rate(rate_limit: float, low: np.ndarray, high: np.ndarray, dt: floa
     return np.full_like(high, np.inf) if rate_limit >= 2 else rate_limit * (high - low) / (2 * dt)
 
 
-def require_finite(what: str, urdf: Path, limits: np.ndarray, actuators: Sequence[str]) -> None:
+def require_finite(what: str, urdf: Path | None, limits: np.ndarray, actuators: Sequence[str]) -> None:
     """Raise ConfigError where an actuator has no limit of the kind that its interface needs."""
     for name, limit in zip(actuators, limits, strict=True):
         if not np.isfinite(limit):

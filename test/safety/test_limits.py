@@ -22,7 +22,7 @@ ARM = """<robot name="arm">
 
 @pytest.fixture
 def arm(tmp_path):
-    """A robot whose interface can be chosen; the description accepts only effort today."""
+    """A robot whose interface can be chosen, whatever its other values are."""
     path = tmp_path / "arm.urdf"
     path.write_text(ARM)
 
@@ -82,8 +82,10 @@ def test_interfaces(arm):
     assert position.command_rate.tolist() == [0.5, np.inf], "a position may not move faster than the joint"
     with pytest.raises(ConfigError, match="velocity limit of 'turn'"):
         limits_of(arm("velocity"), LimitConfig())
-    driven = arm("twist", actuators=("lift",), effort_limit=(60.0,))
-    assert limits_of(driven, LimitConfig(velocity_margin=0.2)).command_high.tolist() == [0.4]
+    driven = arm("twist", actuators=("linear_x", "angular_z"), twist_limit=(0.5, 2.0), command_rate=(1.0, np.inf))
+    limits = limits_of(driven, LimitConfig(velocity_margin=0.2, command_rate=(3.0,)))
+    assert limits.command_high.tolist() == [0.4, 1.6]
+    assert limits.command_rate.tolist() == [1.0, 3.0], "the narrower of the robot's and the guard's"
 
 
 def test_beyond_names_every_limit_and_the_value():
