@@ -31,6 +31,7 @@ SIZES = (60, 120, 300, 1000, 5000)  # transitions: 3 s, 6 s, 15 s, 50 s, 250 s o
 NEW = 10  # transitions that a refit takes in: half a second
 HORIZONS = (1, 25)  # periods
 HELD_OUT = 720  # transitions: 12 trials where none ends early
+CALIBRATION = 180  # transitions, 3 trials: as many as the learner calibrates by
 STRIDE = 3  # of the starts that are asked for: neighbours tell the same
 PARTICLES = 200
 PATIENCE = 1800.0  # s, the longest wait for one fit
@@ -49,19 +50,23 @@ class Case:
         n: transitions of the first fit.
         data: n + NEW transitions; a refit takes in all of them.
         held_out: transitions of other trials.
+        calibration: transitions of yet other trials, by which our models are calibrated once their raw coverage
+            (``coverage_h_raw``) is known; the peer has no such step.
     """
 
     seed: int
     n: int
     data: Transitions
     held_out: Transitions
+    calibration: Transitions
 
     @classmethod
     def draw(cls, seed: int, n: int) -> "Case":
         """The case of a seed and a size; the data of a size begin with those of a smaller one."""
         robot = load_robot("cartpole")
-        seen, unseen = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
-        return cls(seed, n, record(robot, n + NEW, seen), record(robot, HELD_OUT, unseen))
+        seen, unseen, third = (np.random.default_rng([seed, k]) for k in range(3))
+        data, held_out = record(robot, n + NEW, seen), record(robot, HELD_OUT, unseen)
+        return cls(seed, n, data, held_out, record(robot, CALIBRATION, third))
 
 
 def run_benchmark(arguments: argparse.Namespace) -> int:
@@ -114,20 +119,31 @@ def start_peer(stack: ExitStack) -> tuple[Worker | None, str | None]:
 def judge(worker: Worker, name: str, case: Case, folder: Path) -> dict[str, Any]:
     """Fit, answer, refit: the figures of one model; what went wrong, where it did, under ``error``."""
     figures: dict[str, Any] = {"model": name} | dict.fromkeys(FIGURES)
-    files = {key: str(folder / f"{key}.npz") for key in ("data", "questions", "answers")}
+    files = {key: str(folder / f"{key}.npz") for key in ("data", "questions", "answers", "calibration")}
+    save(files["calibration"], vars(case.calibration))
     save(files["questions"], questions(case.held_out, HORIZONS, STRIDE))
     ask = {"op": "build", "key": "model", "threads": 1, "model": name, "seed": case.seed, **files}
     try:
         save(files["data"], vars(case.data[: case.n]))
         figures |= seconds("fit", worker.ask(ask | {"contestant": "fit", "previous": False}, PATIENCE))
-        worker.ask(ask | {"contestant": "predict", "horizons": HORIZONS, "particles": PARTICLES}, PATIENCE)
-        with np.load(files["answers"]) as answers:
-            figures |= marks(case.held_out, answers, HORIZONS, STRIDE)
+        predict = ask | {"contestant": "predict", "horizons": HORIZONS, "particles": PARTICLES}
+        worker.ask(predict | {"calibrate": False}, PATIENCE)
+        figures |= answered(case, files)
+        if name in MODELS:
+            raw = {f"coverage_{h}_raw": figures[f"coverage_{h}"] for h in HORIZONS}
+            worker.ask(predict | {"calibrate": True}, PATIENCE)
+            figures |= answered(case, files) | raw
         save(files["data"], vars(case.data))
         figures |= seconds("refit", worker.ask(ask | {"contestant": "fit", "previous": True}, PATIENCE))
     except WorkerError as error:
         figures["error"] = str(error)
     return figures
+
+
+def answered(case: Case, files: Mapping[str, str]) -> dict[str, Any]:
+    """Marks of the answers that a worker has written."""
+    with np.load(files["answers"]) as answers:
+        return dict(marks(case.held_out, answers, HORIZONS, STRIDE))
 
 
 def save(path: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -150,7 +166,17 @@ def make_row(case: Case, ours: dict[str, Any], peers: Sequence[dict[str, Any]], 
     return row | {"peers": list(peers)} | ({"peer_missing": missing} if missing else {})
 
 
-COLUMNS = ("model", "n", "seed", "fit s", "refit s", "rmse 1", "rmse 25", "cover 1", "cover 25")
+COLUMNS = (
+    "model",
+    "n",
+    "seed",
+    "fit s",
+    "refit s",
+    "rmse 1",
+    "rmse 25",
+    "cover 1",
+    "cover 25",
+)  # ours is covered after calibration
 WIDTHS = (22, 5, 4, 7, 7, 7, 7, 7, 8)
 
 

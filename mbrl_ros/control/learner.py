@@ -143,7 +143,7 @@ class Learner:
         z = deviations(model, motion, horizon)
         if len(z) == 0:
             return Verdict(*errors)
-        plain = deviations(model.with_arrays(horizon_scale=np.ones(1, model.array_type)), motion, horizon)
+        plain = deviations(model.with_arrays(horizon_scale=np.ones((1, model.nx), model.array_type)), motion, horizon)
         self._deviations = [*self._deviations, plain][-CALIBRATION_TRIALS:]
         covered = coverage(z, [LEVEL])[0].mean(axis=-1)
         return Verdict(*errors, float(covered[0]), float(covered[-1]))

@@ -51,8 +51,9 @@ class LearnedModel:
 
     Attributes:
         layout: meaning of the state entries.
-        arrays: by name, see `array_shapes`; an optional array ``horizon_scale`` (K,) is the calibration: how much
-            wider than the particles the truth was h = 1 .. K periods ahead (see `calibration`).
+        arrays: by name, see `array_shapes`; any model may also have ``horizon_scale`` (K, nx), the calibration: how
+            much wider than the particles the truth was h = 1 .. K periods ahead (see `calibration`), and
+            ``observation_std`` (nx,), see `observed`.
         threads: threads that a rollout shares its particles among; the result is the same for any number.
         propagation: how uncertainty is carried through time, a key of `propagation.PROPAGATIONS`.
     """
@@ -134,6 +135,18 @@ class LearnedModel:
         """
         out = propagation.PROPAGATIONS[self.propagation](self, x0, actions, rng, particles)
         return propagation.widened(out, self.arrays.get("horizon_scale"))
+
+    def observed(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Observations of predicted states (P, N, H + 1, nx): the noise of sensors is added, which no motion follows.
+
+        It is that of entries which the model integrates (`fitting.observation_std`); the start stays as it is.
+        """
+        std = self.arrays.get("observation_std")
+        if std is None:
+            return states
+        seen = states.copy()
+        seen[:, :, 1:] += std * rng.standard_normal(seen[:, :, 1:].shape)
+        return seen
 
     def advance_particles(self, actions: np.ndarray, noise: np.ndarray, members: np.ndarray, out: np.ndarray) -> None:
         """Fill `out` from its first states on; compiled where a model has a kernel.

@@ -2,7 +2,7 @@
 
 Reliability is the share of true states within a predicted interval, against the share that the interval promises
 (Kuleshov et al. 2018). It is measured open loop on whole trajectories that the model was not fitted to; what is found
-is put right by one factor a horizon step, with which the particles are drawn away from their mean.
+is put right by one factor a horizon step and entry, with which the particles are drawn away from their mean.
 """
 
 from collections.abc import Sequence
@@ -38,18 +38,18 @@ def deviations(model: LearnedModel, transitions: Transitions, horizon: int, seed
     result = np.empty((len(first), horizon, model.nx))
     rng = np.random.default_rng(seed)
     for row, i in enumerate(first):
-        states = model.rollout(transitions.x[i], transitions.u[None, i : i + horizon], rng, PARTICLES)[:, 0, 1:]
-        states = states.astype(float)
+        states = model.rollout(transitions.x[i], transitions.u[None, i : i + horizon], rng, PARTICLES)
+        states = model.observed(states.astype(float), rng)[:, 0, 1:]
         error = transitions.x_next[i : i + horizon] - states.mean(axis=0)
         result[row] = error / np.maximum(states.std(axis=0), SMALLEST_STD)
     return result
 
 
 def horizon_scale(z: np.ndarray) -> np.ndarray:
-    """Factor (H,) by which the spread must grow for the LEVEL interval to hold its promise: z (k, H, nx), k > 0."""
+    """Factor (H, nx) by which the spread must grow for the LEVEL interval to hold its promise: z (k, H, nx), k > 0."""
     z = np.abs(z)
     windows = [z[:, :1], *(z[:, max(h - WINDOW, 1) : h + WINDOW + 1] for h in range(1, z.shape[1]))]
-    wanted = np.array([np.quantile(window, LEVEL) for window in windows]) / interval(LEVEL)
+    wanted = np.array([np.quantile(window, LEVEL, axis=(0, 1)) for window in windows]) / interval(LEVEL)
     return np.clip(np.nan_to_num(wanted, nan=LARGEST), SMALLEST, LARGEST)
 
 

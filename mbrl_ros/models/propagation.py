@@ -134,10 +134,10 @@ def matched(particles: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def widened(states: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
-    """Particles (P, N, H + 1, nx) drawn away from their mean by scale (K,) at h = 1 .. K, its last value further on."""
+    """Particles (P, N, H + 1, nx) drawn away from their mean by scale (K, nx) at h = 1 .. K, its last further on."""
     if scale is None or len(scale) == 0:
         return states
     steps = np.minimum(np.arange(states.shape[2] - 1), len(scale) - 1)
-    factor = np.concatenate([[1.0], scale[steps]]).astype(np.float32)
+    factor = np.concatenate([np.ones((1, states.shape[3])), scale[steps]]).astype(np.float32)
     centre = states.mean(axis=0)
-    return centre + (states - centre) * factor[:, None]
+    return centre + (states - centre) * factor

@@ -21,7 +21,8 @@ from mbrl_ros.models.layout import StateLayout
 FORMAT = "1"
 MAX_HEADER = 1 << 20  # bytes; a header of ours has a few thousand
 NO_DIGEST = "0" * 64
-OPTIONAL_SHAPES = {"horizon_scale": "calibrated_periods"}  # arrays that any model may have; all are positive
+# Arrays that any model may have; all are positive.
+OPTIONAL_SHAPES = {"horizon_scale": "calibrated_periods state", "observation_std": "state"}
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def check_arrays(cls: Any, layout: StateLayout, arrays: dict[str, np.ndarray]) -
     if not required <= set(arrays) <= set(known):
         raise ModelRejectedError(f"the model has the arrays {sorted(arrays)}; expected {sorted(required)}")
     ny = len(layout.learned)
-    sizes = {"features": layout.n_features, "learned": ny, "outputs": 2 * ny}
+    sizes = {"state": layout.nx, "features": layout.n_features, "learned": ny, "outputs": 2 * ny}
     for name in (n for n in known if n in arrays):  # in one order, so that the same bytes get the same message
         array = arrays[name]
         if array.dtype != cls.array_type:

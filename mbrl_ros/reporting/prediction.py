@@ -82,7 +82,8 @@ def open_loop(
     steps = min(steps, len(trial) - 1 - start)
     if model is None or steps == 0 or not np.isfinite(trial.x[start]).all():
         return None
-    states = model.rollout(trial.x[start], trial.u[None, start : start + steps], rng, PARTICLES)[:, 0]
+    states = model.rollout(trial.x[start], trial.u[None, start : start + steps], rng, PARTICLES)
+    states = model.observed(states, rng)[:, 0]
     low, high = np.percentile(states, BAND, axis=0)
     return Prediction(start + np.arange(steps + 1), states.mean(axis=0), low, high)
 

@@ -30,6 +30,9 @@ class Shift:
         other.scale = horizon_scale
         return other
 
+    def observed(self, states, rng):
+        return states
+
     def rollout(self, x0, actions, rng, particles):
         n, horizon, _ = actions.shape
         states = np.asarray(x0) + self.step * np.arange(horizon + 1.0)[:, None] * np.ones((particles, n, 1, 1))

@@ -60,6 +60,22 @@ def test_coverage_counts_per_level_and_step():
     assert interval(0.9) == pytest.approx(1.6449, abs=1e-4)
 
 
+def test_every_entry_has_its_own_factor():
+    z = np.random.default_rng(0).standard_normal((4000, 3, 2)) * [0.8, 2.0]
+    np.testing.assert_allclose(horizon_scale(z), [[0.8, 2.0]] * 3, rtol=0.1)
+
+
+def test_the_sensors_noise_counts_once_and_does_not_grow():
+    """A walk whose observation is noisier than itself: one period ahead the noise is all, later it is little."""
+    model = Walk(WALK, {"std": np.array(0.1), "observation_std": np.array([2.0, 1e-9])})
+    states = model.rollout(np.zeros(2), np.zeros((1, 30, 1)), np.random.default_rng(1), 4000)
+    seen = model.observed(states, np.random.default_rng(2))
+    steps = np.arange(31)
+    expected = np.sqrt(0.01 * steps + 4.0 * (steps > 0))
+    np.testing.assert_allclose(seen[:, 0, :, 0].std(axis=0), expected, rtol=0.06)
+    np.testing.assert_allclose(seen[:, 0, :, 1], states[:, 0, :, 1], atol=1e-6)
+
+
 def test_factors_are_held_within_reason_and_never_nan():
     z = np.full((5, 3, 2), np.nan)
     z[:, 2] = 1e9

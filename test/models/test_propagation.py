@@ -132,7 +132,7 @@ def test_matched_particles_have_the_moments_and_bad_ones_stay_bad():
 def test_calibration_widens_around_the_mean(linear):
     actions = np.zeros((2, 3, 1))
     plain = linear.rollout(np.zeros(1), actions, None, 40)
-    wide = linear.with_arrays(horizon_scale=np.array([2.0, 3.0])).rollout(np.zeros(1), actions, None, 40)
+    wide = linear.with_arrays(horizon_scale=np.array([[2.0], [3.0]])).rollout(np.zeros(1), actions, None, 40)
     np.testing.assert_allclose(wide.mean(axis=0), plain.mean(axis=0), atol=1e-6)
     ratio = wide.std(axis=0)[0, 1:, 0] / plain.std(axis=0)[0, 1:, 0]
     np.testing.assert_allclose(ratio, [2.0, 3.0, 3.0], rtol=1e-4)

@@ -30,6 +30,9 @@ class RandomWalk:
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = gain
 
+    def observed(self, states, rng):
+        return states
+
     def rollout(self, x0, actions, rng, particles):
         """States (P, 1, H + 1, 1)."""
         steps = self.gain * actions[None, :, :, 0] + STD * rng.standard_normal((particles, 1, actions.shape[1]))

@@ -7,6 +7,7 @@ import numpy as np
 from serve import Run, serve
 
 from mbrl_ros.models import model_class
+from mbrl_ros.models.calibration import deviations, horizon_scale
 from mbrl_ros.models.trainers import TRAINERS
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.types import Transitions
@@ -42,12 +43,16 @@ class Fitter:
 
     def predict(self, r: dict[str, Any]) -> Result:
         """Write the answers to the questions: members go on from their own means, particles draw the noise."""
-        rng = np.random.default_rng(r["seed"])
+        rng, model = np.random.default_rng(r["seed"]), self.model
+        if r["calibrate"]:
+            scale = horizon_scale(deviations(model, load(r["calibration"]), max(r["horizons"])))
+            model = model.with_arrays(horizon_scale=scale.astype(model.array_type))
         asked, answers = np.load(r["questions"]), dict[str, np.ndarray]()
         for h in r["horizons"]:
             pairs = list(zip(asked[f"x_{h}"], asked[f"u_{h}"], strict=True))
-            means = [self.model.rollout(x, u[None], None, self.model.members)[:, 0, -1].mean(axis=0) for x, u in pairs]
-            samples = [self.model.rollout(x, u[None], rng, r["particles"])[:, 0, -1] for x, u in pairs]
+            means = [model.rollout(x, u[None], None, model.members)[:, 0, -1].mean(axis=0) for x, u in pairs]
+            rollouts = [model.rollout(x, u[None], rng, r["particles"]) for x, u in pairs]
+            samples = [model.observed(states, rng)[:, 0, -1] for states in rollouts]
             answers |= {f"mean_{h}": np.array(means), f"samples_{h}": np.stack(samples, axis=1)}
         np.savez(r["answers"], allow_pickle=False, **answers)
         return (lambda: None), {}
