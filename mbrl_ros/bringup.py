@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mbrl_ros.errors import MissingDependencyError
-from mbrl_ros.graph import GRAPH
+from mbrl_ros.graph import GRAPH, NodeSpec
 
 STOP_TIMEOUT = 3.0  # s between asking a process to end and killing it
 LAST = "trial_manager"  # its end is the end of the run
@@ -58,7 +58,14 @@ class Ending:
 class Graph:
     """The processes of one graph."""
 
-    def __init__(self, params_file: Path, logs: Path, namespace: str, log_level: str) -> None:
+    def __init__(
+        self,
+        params_file: Path,
+        logs: Path,
+        namespace: str,
+        log_level: str,
+        nodes: Sequence[NodeSpec] = GRAPH,
+    ) -> None:
         """Start every node.
 
         Args:
@@ -66,13 +73,14 @@ class Graph:
             logs: folder for one log file a node.
             namespace: ROS namespace, empty for none.
             log_level: of the ROS loggers.
+            nodes: which nodes.
         """
         logs.mkdir(parents=True, exist_ok=True)
         self._logs = logs
         environment = LOCAL_ONLY | dict(os.environ) | ENVIRONMENT
         self.processes = {
             spec.name: start(spec.name, node_arguments(params_file, namespace, log_level), logs, environment)
-            for spec in GRAPH
+            for spec in nodes
         }
         pin(self.processes)
 
@@ -82,7 +90,8 @@ class Graph:
             code = process.poll()
             if code is not None and (name != LAST or code != 0):
                 return Ending(1, name, f"{exit_status(code)}\n{tail(self._logs / f'{name}.log')}".strip())
-        return Ending(0) if self.processes[LAST].poll() == 0 else None
+        last = self.processes.get(LAST)
+        return Ending(0) if last is not None and last.poll() == 0 else None
 
     def stop(self) -> None:
         """Ask every process to end, the ones that move the robot first; kill what does not."""
@@ -99,13 +108,17 @@ class Graph:
                 process.wait()
 
 
-def require_packages() -> None:
+def require_packages(without: Sequence[str] = ()) -> None:
     """Look for the packages that the nodes and the report need, before anything starts.
 
     Raises:
         MissingDependencyError: names every missing package and what installs it.
     """
-    missing = [f"{name} is not installed: {how}" for name, how in PACKAGES.items() if find_spec(name) is None]
+    missing = [
+        f"{name} is not installed: {how}"
+        for name, how in PACKAGES.items()
+        if name not in without and find_spec(name) is None
+    ]
     if missing:
         raise MissingDependencyError("\n".join(missing))
 

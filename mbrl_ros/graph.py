@@ -32,6 +32,7 @@ class SharedConfig:
     seed: int = option(0, "seed of every random generator", low=0, high=2**31 - 1)
     lockstep: bool = option(False, "deterministic and as fast as it goes, instead of real time")
     output: str = option("", "run folder; empty keeps nothing")
+    autostart: bool = option(True, "managed nodes configure and activate themselves; else they wait to be told")
 
     def __post_init__(self) -> None:
         validate(self)
@@ -95,6 +96,10 @@ class TrialConfig(SharedConfig):
     model: str = option("probabilistic_ensemble", "kind of dynamics model, for the record")
     command: str = option("", "command line of the run, for the record")
     start_timeout: float = option(60.0, "longest wait for the graph to be ready", unit="s", low=1.0, high=3600.0)
+    operator: bool = option(False, "no simulator: each trial begins when ~/start_trial is called")
+    arm_timeout: float = option(
+        30.0, "with an operator: how long arming is tried before the trial waits again", unit="s", low=0.1, high=3600.0
+    )
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,9 @@ GRAPH = (
     NodeSpec("command_guard", SharedConfig, ("guard",)),
     NodeSpec("trial_manager", TrialConfig, ("task",)),
 )
+MANAGED = ("state_estimator", "model_learner", "mpc_controller", "command_guard")  # in the order of activation
+SIMULATOR = "pybullet_sim"
+ROBOT_GRAPH = tuple(spec for spec in GRAPH if spec.name != SIMULATOR)  # on a real robot
 NODES = {spec.name: spec for spec in GRAPH}
 ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
 

@@ -15,7 +15,7 @@ from mbrl_ros.control.rate_check import RateCheck, check_rate
 from mbrl_ros.control.start_model import read_start
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import ConfigError, UnknownNameError
-from mbrl_ros.graph import GRAPH, NODES, ROS_PARAMETERS, NodeSpec, configure, node_parameters
+from mbrl_ros.graph import GRAPH, NODES, ROS_PARAMETERS, SIMULATOR, NodeSpec, configure, node_parameters
 from mbrl_ros.models import model_class
 from mbrl_ros.planners import planner_class
 from mbrl_ros.reporting.run_folder import PARAMETERS, TRANSITIONS, create_run_folder
@@ -113,12 +113,17 @@ def write_params_file(path: Path, parameters: Mapping[str, Mapping[str, Any]], n
     path.write_text(yaml.safe_dump(content, sort_keys=True))
 
 
-def resolve(given: Mapping[str, Any], params_file: Path | None) -> dict[str, dict[str, Any]]:
+def resolve(
+    given: Mapping[str, Any],
+    params_file: Path | None,
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, dict[str, Any]]:
     """Parameters of every node as they will be used, defaults included, checked as a whole.
 
     Args:
         given: options by name, which win over the file; None where an option was not given.
         params_file: ROS parameter file, or None.
+        defaults: parameters by node that hold where the file says nothing.
 
     Raises:
         ConfigError: names file (or command line), node, key, value and what is allowed.
@@ -128,6 +133,8 @@ def resolve(given: Mapping[str, Any], params_file: Path | None) -> dict[str, dic
     if params_file is not None:
         shared, nodes = read_params_file(params_file)
         check_parameters(node_parameters(shared, nodes), f"params file {params_file}")
+    for name, values in (defaults or {}).items():
+        nodes[name] = {k: v for k, v in values.items() if k not in shared} | nodes.get(name, {})
     options = {name: value for name, value in given.items() if value is not None}
     for values in nodes.values():
         for name in options:
@@ -168,7 +175,9 @@ def write_run_parameters(
     for values in parameters.values():
         values["output"] = str(folder)
     main["command"] = command_line
-    parameters["pybullet_sim"]["start_time"] = start_time(folder, main["robot"])
+    began = start_time(folder, main["robot"])
+    if SIMULATOR in parameters:
+        parameters[SIMULATOR]["start_time"] = began
     write_params_file(folder / PARAMETERS, parameters, namespace)
     return folder
 

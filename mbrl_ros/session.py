@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from mbrl_ros.bringup import LOCAL_ONLY, Ending, Graph, require_packages, watch
 from mbrl_ros.errors import ConfigError, MbrlError
+from mbrl_ros.graph import GRAPH, NodeSpec
 from mbrl_ros.params_file import OPTIONS, check_namespace, check_planning_rate, resolve, write_run_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
 from mbrl_ros.reporting.summary import RunSummary, read_summary, write_summary
@@ -35,11 +36,21 @@ def run_simulation(arguments: argparse.Namespace, command_line: str) -> int:
     check_namespace(arguments.namespace)
     require_packages()
     require_display(parameters)
+    return run_graph(parameters, arguments, command_line)
+
+
+def run_graph(
+    parameters: dict[str, dict[str, Any]],
+    arguments: argparse.Namespace,
+    command_line: str,
+    nodes: Sequence[NodeSpec] = GRAPH,
+) -> int:
+    """Start the nodes with these parameters, show them until they have ended, write the report."""
     look_at_rate(parameters, arguments.fit_rate)
     folder = write_run_parameters(parameters, arguments.output, arguments.namespace, command_line)
     view = RunView(title(parameters, folder), deadline_ms(parameters))
     with interrupts() as interrupted:
-        ending = supervise(folder, arguments, view, interrupted)
+        ending = supervise(folder, arguments, view, interrupted, nodes)
         finish_summary(folder, ending)
         if not arguments.no_report:
             make_report(folder)
@@ -94,7 +105,13 @@ def interrupts() -> Iterator[Callable[[], bool]]:
             signal.signal(signum, handler)
 
 
-def supervise(folder: Path, arguments: argparse.Namespace, view: RunView, interrupted: Callable[[], bool]) -> Ending:
+def supervise(
+    folder: Path,
+    arguments: argparse.Namespace,
+    view: RunView,
+    interrupted: Callable[[], bool],
+    nodes: Sequence[NodeSpec] = GRAPH,
+) -> Ending:
     """Start the graph and show it until it has ended."""
     for name, value in LOCAL_ONLY.items():
         os.environ.setdefault(name, value)
@@ -104,7 +121,7 @@ def supervise(folder: Path, arguments: argparse.Namespace, view: RunView, interr
     settled = time.monotonic() + STARTING
     try:
         refuse_company(session, DISCOVERY)
-        graph = Graph(folder / PARAMETERS, folder / "logs", arguments.namespace, arguments.log_level)
+        graph = Graph(folder / PARAMETERS, folder / "logs", arguments.namespace, arguments.log_level, nodes)
         with shown(view) as show:
 
             def serve() -> None:

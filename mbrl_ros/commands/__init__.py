@@ -1,19 +1,23 @@
-"""Commands that work on recorded data: their arguments. What they do is in a module each, loaded when it is called."""
+"""Commands on recorded data and on real robots: their arguments. What they do is in a module each, loaded when called."""
 
 import argparse
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-MODULES = {"data": "mbrl_ros.commands.data", "bag": "mbrl_ros.commands.bag", "fit": "mbrl_ros.commands.fit"}
+MODULES = {name: f"mbrl_ros.commands.{name}" for name in ("data", "bag", "fit", "robot", "check", "identify")}
 FORMATS = ("mcap", "sqlite3")
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``data``, ``bag`` and ``fit`` to the subparsers of the command line."""
+    """Add the commands of this folder to the subparsers of the command line."""
     add_data(commands.add_parser("data", help="check and recover transition stores"))
     add_bag(commands.add_parser("bag", help="import and export recorded bags"))
     add_fit(commands.add_parser("fit", help="fit a model to recorded data, without a robot"))
+    add_robot(commands.add_parser("robot", help="a real robot learns its task"))
+    add_check(commands.add_parser("check", help="check the description of a real robot, and the running robot"))
+    identify = commands.add_parser("identify", help="measure what a robot's description needs")
+    add_identify(identify.add_subparsers(dest="what", required=True, metavar="WHAT"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,3 +74,44 @@ def add_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("--seed", type=int, help="seed of the training and of what is held out (default 0)")
     fit.add_argument("--params-file", type=Path, help="ROS parameter file with the settings of model and estimator")
     fit.add_argument("--namespace", default="", help="ROS namespace of the topics in the bags")
+
+
+def add_robot(robot: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros robot``."""
+    robot.add_argument(
+        "--params-file", type=Path, help="the robot's YAML, or a ROS parameter file; options win over it"
+    )
+    robot.add_argument("--robot", help="robot: a name or the path of its YAML")
+    robot.add_argument("--planner", help="planner (default cem)")
+    robot.add_argument("--model", help="dynamics model (default probabilistic_ensemble)")
+    robot.add_argument("--start-model", help="model file, as `mbrl_ros fit` writes it, to start from")
+    robot.add_argument("--seed", type=int, help="seed of every random generator (default 0)")
+    robot.add_argument("--trials", type=int, help="largest number of trials (default 12)")
+    robot.add_argument("--output", type=Path, help="run folder; one with a run in it is resumed")
+    robot.add_argument("--namespace", default="", help="ROS namespace of the graph")
+    robot.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error", "fatal"))
+    robot.add_argument("--fit-rate", action="store_true", help="reduce a planner that is too slow here")
+    robot.add_argument("--no-report", action="store_true", help="leave out the report at the end")
+
+
+def add_check(check: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros check``."""
+    check.add_argument("file", type=Path, metavar="ROBOT", help="the robot's YAML")
+    check.add_argument("--live", action="store_true", help="look at the running robot, too; nothing moves")
+    check.add_argument("--seconds", type=float, default=3.0, help="how long to listen (default 3)")
+    check.add_argument("--namespace", default="", help="ROS namespace of the robot")
+
+
+def add_identify(what: Any) -> None:
+    """Arguments of ``mbrl_ros identify``."""
+    delay = what.add_parser("delay", help="measure actuation and sensing delay by a small motion")
+    delay.add_argument("file", type=Path, metavar="ROBOT", help="the robot's YAML; the delay is written into it")
+    delay.add_argument("--actuator", help="the one that moves (default the first)")
+    delay.add_argument("--share", type=float, default=0.1, help="of half the command's range (default 0.1)")
+    delay.add_argument("--seconds", type=float, default=3.0, help="length of one repetition (default 3)")
+    delay.add_argument("--repeats", type=int, default=5, help="repetitions (default 5)")
+    delay.add_argument("--half-period", type=float, default=0.3, help="of the square wave in s (default 0.3)")
+    delay.add_argument("--longest", type=float, default=0.5, help="longest delay looked for in s (default 0.5)")
+    delay.add_argument("--dry-run", action="store_true", help="measure, and leave the file as it is")
+    delay.add_argument("--yes", action="store_true", help="do not ask before the robot moves")
+    delay.add_argument("--namespace", default="", help="ROS namespace of the robot")

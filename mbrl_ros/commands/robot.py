@@ -1,0 +1,132 @@
+"""``mbrl_ros robot``: the graph on a real robot, which is the simulation's without the simulator."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mbrl_ros.bringup import require_packages
+from mbrl_ros.errors import ConfigError
+from mbrl_ros.graph import NODES, ROBOT_GRAPH, SIMULATOR
+from mbrl_ros.params_file import OPTIONS, check_namespace, flatten, read_params_file, resolve
+from mbrl_ros.robots.description import RobotDescription, load_robot
+from mbrl_ros.session import run_graph
+
+MARGIN = 0.02  # of a joint's range that is kept from its ends, at most MARGIN_AT_MOST
+MARGIN_AT_MOST = 0.05  # m or rad
+BASE_POLICY_STD = 0.3  # gentler than the simulation's: nobody knows yet what the robot does
+NOT_ON_A_ROBOT = ("lockstep", "gui")  # options that need the simulator
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Body of the command; returns the exit code.
+
+    Raises:
+        MbrlError: a mistake in the arguments, the robot's YAML or the parameter file; nothing has been started then.
+    """
+    given = {name: getattr(arguments, name, None) for name in OPTIONS}
+    parameters = robot_parameters(given, arguments.params_file)
+    check_namespace(arguments.namespace)
+    require_packages(without=("pybullet",))
+    command_line = shlex.join(["mbrl_ros", *sys.argv[1:]])
+    print(
+        f"on a real robot each trial begins with: ros2 service call {start_service(arguments.namespace)} "
+        "std_srvs/srv/Trigger"
+    )
+    return run_graph(parameters, arguments, command_line, ROBOT_GRAPH)
+
+
+def start_service(namespace: str) -> str:
+    """Name of the service that begins a trial."""
+    return "/".join(["", *filter(None, namespace.split("/")), "trial_manager", "start_trial"])
+
+
+def robot_parameters(given: Mapping[str, Any], params_file: Path | None) -> dict[str, dict[str, Any]]:
+    """Parameters of every node on a real robot.
+
+    From weak to strong: what is safe on a robot, ``parameters`` in its YAML, the parameter file, the options.
+
+    Args:
+        given: options by name, None where not given.
+        params_file: ROS parameter file, or the robot's YAML itself.
+
+    Raises:
+        ConfigError: names file, node, key, value and what is allowed.
+    """
+    given = dict(given)
+    if params_file is not None and is_description(params_file):
+        given["robot"], params_file = str(params_file), None
+    name = robot_name(given, params_file)
+    given["robot"] = str(Path(name).resolve()) if name.endswith(".yaml") else name
+    robot = load_robot(given["robot"])
+    defaults = safe_defaults(robot)
+    for node, values in robot.parameters.items():
+        if node not in NODES:
+            known = ", ".join(spec.name for spec in ROBOT_GRAPH)
+            raise ConfigError(f"{given['robot']}: parameters: unknown node '{node}'; choose from: {known}")
+        defaults[node] = defaults.get(node, {}) | flatten(values)
+    parameters = resolve(given, params_file, defaults)
+    for values in parameters.values():
+        if wrong := [option for option in NOT_ON_A_ROBOT if values.get(option)]:
+            raise ConfigError(f"{wrong[0]}: true is not allowed on a real robot; expected false")
+    del parameters[SIMULATOR]
+    return parameters
+
+
+def is_description(path: Path) -> bool:
+    """Whether a YAML is a robot's and no parameter file."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return False  # whoever reads it next will say what is wrong
+    return isinstance(content, dict) and bool({"command_interface", "joints"} & set(content))
+
+
+def robot_name(given: Mapping[str, Any], params_file: Path | None) -> str:
+    """The robot of the options or else of the parameter file.
+
+    Raises:
+        ConfigError: there is none: nothing moves without being told which robot it is.
+    """
+    if given.get("robot"):
+        return str(given["robot"])
+    if params_file is not None:
+        shared, nodes = read_params_file(params_file)
+        stated = [values["robot"] for values in (shared, *nodes.values()) if "robot" in values]
+        if stated:
+            return str(stated[0])
+    raise ConfigError("robot: there is none; name it with --robot, or give its YAML to --params-file")
+
+
+def safe_defaults(robot: RobotDescription) -> dict[str, dict[str, Any]]:
+    """Parameters by node that are right for a real robot where nothing else is said."""
+    delay = robot.delay_ticks(lockstep=False)
+    return {
+        "state_estimator": {"filter.rate": robot.control_rate},
+        "mpc_controller": {"policy.std": BASE_POLICY_STD},
+        "command_guard": {
+            "guard.observation_timeout": 3.0 + sensing_periods(robot),
+            "guard.state_action": "stop",
+            "guard.position_margin": position_margin(robot),
+            "guard.stale_after": 2.0 + max(1, delay),  # commands carry the time at which they act
+        },
+        "trial_manager": {"operator": True},
+    }
+
+
+def sensing_periods(robot: RobotDescription) -> float:
+    """Control periods by which an observation is old when it comes."""
+    return float(np.ceil((robot.delay.sensing_s if robot.delay else 0.0) / robot.dt))
+
+
+def position_margin(robot: RobotDescription) -> float:
+    """A small share of the narrowest range of a joint."""
+    n = len(robot.joints)
+    ranges = (robot.position_high - robot.position_low)[:n]
+    narrowest = min(ranges[np.isfinite(ranges)], default=np.inf)
+    return float(min(MARGIN * narrowest, MARGIN_AT_MOST))
