@@ -9,6 +9,7 @@ playing it would wait as long.
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from mbrl_ros.data.bag_reader import (
     APPLIED,
+    COMMAND_FIELDS,
     JOINT_STATE,
     NANOSECONDS,
     OBSERVATION,
@@ -50,7 +52,7 @@ def export_bag(rows: Sequence[Row], layout: StateLayout, robot: str, out: Path, 
 
     Args:
         rows: transitions in order.
-        layout: whose state entries are called ``<joint>/position`` and ``<joint>/velocity``.
+        layout: of the robot.
         robot: name of the robot, for the record.
         out: the bag's folder, which must not exist.
         kind: key of FORMATS.
@@ -63,8 +65,7 @@ def export_bag(rows: Sequence[Row], layout: StateLayout, robot: str, out: Path, 
         raise BagError(f"{out}: exists already")
     if not rows:
         raise BagError(f"{out}: there are no transitions to export")
-    joints, actuators = joint_names(layout)
-    messages = list(played(rows, joints, actuators, robot, round(NANOSECONDS * layout.dt)))
+    messages = list(played(rows, names_of(layout), robot, round(NANOSECONDS * layout.dt)))
     times = play_times(messages)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -76,13 +77,35 @@ def export_bag(rows: Sequence[Row], layout: StateLayout, robot: str, out: Path, 
     return len(messages)
 
 
-def joint_names(layout: StateLayout) -> tuple[list[str], list[str]]:
-    """Joints and actuators; BagError where the state is not one of joints."""
-    half = layout.nx // 2
-    joints = [name.rsplit("/", 1)[0] for name in layout.state[:half]]
-    if list(layout.state) != [f"{j}/position" for j in joints] + [f"{j}/velocity" for j in joints]:
-        raise BagError(f"the state {list(layout.state)} is not one of joint positions, then velocities")
-    return joints, [name.rsplit("/", 1)[0] for name in layout.action]
+@dataclass(frozen=True)
+class Names:
+    """What the entries of state and action are called in messages.
+
+    Attributes:
+        joints: whose positions, then velocities, the state begins with.
+        base: the entries after them.
+        actuators: names of the action's entries.
+        field: of the JointState that has the action.
+    """
+
+    joints: list[str]
+    base: list[str]
+    actuators: list[str]
+    field: str
+
+
+def names_of(layout: StateLayout) -> Names:
+    """Names in messages, from those of the layout; BagError where its entries are not those of a robot."""
+    joints = [name.removesuffix("/position") for name in layout.state if name.endswith("/position")]
+    wanted = [f"{j}/position" for j in joints] + [f"{j}/velocity" for j in joints]
+    base = list(layout.state[len(wanted) :])
+    parts = [name.rsplit("/", 1) if "/" in name else [name, "twist"] for name in layout.action]
+    interfaces = {interface for _, interface in parts}
+    if list(layout.state[: len(wanted)]) != wanted or any("/" in name for name in base):
+        raise BagError(f"the state {list(layout.state)} is not one of joint positions, then velocities, then a base")
+    if len(interfaces) != 1 or not interfaces <= set(COMMAND_FIELDS):
+        raise BagError(f"the action {list(layout.action)} is not one of a single interface")
+    return Names(joints, base, [name for name, _ in parts], COMMAND_FIELDS[interfaces.pop()])
 
 
 def write(path: Path, kind: str, robot: str, namespace: str, messages: Iterator[tuple[int, Message]]) -> None:
@@ -118,7 +141,7 @@ def offered(latched: bool) -> Qos:
     )
 
 
-def played(rows: Sequence[Row], joints: list[str], actuators: list[str], robot: str, dt_ns: int) -> Iterator[Message]:
+def played(rows: Sequence[Row], names: Names, robot: str, dt_ns: int) -> Iterator[Message]:
     """All messages, in the order of their stamps.
 
     Raises:
@@ -131,17 +154,17 @@ def played(rows: Sequence[Row], joints: list[str], actuators: list[str], robot: 
             raise BagError(f"the stamp {row.stamp_ns} ns is beyond what a ROS time can hold")
         joined = last is not None and row.stamp_ns == last.stamp_ns + dt_ns
         if last is not None and not joined:
-            yield from observation(last.stamp_ns + dt_ns, joints, last.x_next)
+            yield from observation(last.stamp_ns + dt_ns, names, last.x_next)
         if joined:
             require_unbroken(last, row)
         if row.trial != trial:
             yield row.stamp_ns, TRIAL, trial_message(row.trial, robot)
         trial = row.trial
-        yield from observation(row.stamp_ns, joints, row.x)
-        yield row.stamp_ns, APPLIED, joint_state(row.stamp_ns, row.flag, actuators, effort=row.u)
+        yield from observation(row.stamp_ns, names, row.x)
+        yield row.stamp_ns, APPLIED, joint_state(row.stamp_ns, row.flag, names.actuators, **{names.field: row.u})
         last = row
     if last is not None:
-        yield from observation(last.stamp_ns + dt_ns, joints, last.x_next)
+        yield from observation(last.stamp_ns + dt_ns, names, last.x_next)
 
 
 def require_unbroken(last: Row | None, row: Row) -> None:
@@ -152,11 +175,13 @@ def require_unbroken(last: Row | None, row: Row) -> None:
         )
 
 
-def observation(stamp_ns: int, joints: list[str], x: np.ndarray) -> Iterator[Message]:
-    """The observation x (nx,), and the same as joint states."""
-    n = len(joints)
-    for topic in (JOINT_STATES, OBSERVATION):
-        yield stamp_ns, topic, joint_state(stamp_ns, "", joints, position=x[:n], velocity=x[n:])
+def observation(stamp_ns: int, names: Names, x: np.ndarray) -> Iterator[Message]:
+    """The observation x (nx,), the base among the positions as the estimator has it, and the joints alone."""
+    n = len(names.joints)
+    position, velocity, base = x[:n], x[n : 2 * n], x[2 * n :]
+    yield stamp_ns, JOINT_STATES, joint_state(stamp_ns, "", names.joints, position=position, velocity=velocity)
+    whole = {"position": np.concatenate([position, base]), "velocity": np.concatenate([velocity, np.zeros(len(base))])}
+    yield stamp_ns, OBSERVATION, joint_state(stamp_ns, "", names.joints + names.base, **whole)
 
 
 def joint_state(stamp_ns: int, frame_id: str, names: list[str], **values: np.ndarray) -> Any:

@@ -17,9 +17,11 @@ from mbrl_ros.errors import MbrlError
 from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.estimation.estimator import Estimator
 from mbrl_ros.robots.description import RobotDescription
+from mbrl_ros.robots.sensors import estimator_config
 
 NANOSECONDS = 1_000_000_000
 JOINT_STATE, STATUS = "sensor_msgs/msg/JointState", "diagnostic_msgs/msg/DiagnosticStatus"
+COMMAND_FIELDS = {"effort": "effort", "position": "position", "velocity": "velocity", "twist": "velocity"}
 OBSERVATION, APPLIED, TRIAL = "observation", "applied_command", "trial"
 
 
@@ -72,17 +74,19 @@ def read_events(path: Path, robot: RobotDescription, config: FilterConfig, names
     Raises:
         BagError: the bag cannot be read, or lacks a topic or the robot's joints; the message says which.
     """
+    config = estimator_config(config, robot)
     with opened(path) as reader:
         prefix = topic_prefix(namespace)
-        topics = {name: f"{prefix}/{name}" for name in (OBSERVATION, APPLIED, TRIAL, *config.joints_sources)}
+        names = (OBSERVATION, APPLIED, TRIAL, *config.joints_sources)
+        topics = {name: name if name.startswith("/") else f"{prefix}/{name}" for name in names}
         sources = observation_sources(path, reader, topics, config)
         kinds = {topics[name]: JOINT_STATE for name in (APPLIED, *sources)} | {topics[TRIAL]: STATUS}
         connections = [c for c in reader.connections if kinds.get(c.topic) == c.msgtype]
         require_topic(path, reader, topics[APPLIED], JOINT_STATE)
         observer = Observer(robot, config, path)
-        names = {topic: name for name, topic in topics.items()}
+        name_of = {topic: name for name, topic in topics.items()}
         for connection, _, data in reader.messages(connections):
-            yield from observer.events(names[connection.topic], reader.deserialize(data, connection.msgtype))
+            yield from observer.events(name_of[connection.topic], reader.deserialize(data, connection.msgtype))
 
 
 @contextmanager
@@ -150,7 +154,8 @@ class Observer:
         if name == TRIAL:
             yield from trial_begins(message)
         elif name == APPLIED:
-            u = picked(message.name, message.effort, self._robot.actuators)
+            values = getattr(message, COMMAND_FIELDS[self._robot.command_interface])
+            u = picked(message.name, values, self._robot.actuators)
             yield Applied(stamp_of(message), u, message.header.frame_id)
         else:
             self._require_joints(name, message.name)
@@ -158,7 +163,8 @@ class Observer:
                 picked(message.name, v, self._robot.joints) for v in (message.position, message.velocity)
             )
             if name == OBSERVATION:
-                x = np.concatenate([position, velocity])
+                base = picked(message.name, message.position, self._robot.base_states)
+                x = np.concatenate([position, velocity, base])
                 yield Observed(stamp_of(message), x, f"bridged: {r}" if (r := message.header.frame_id) else "")
             else:
                 yield from self._estimate(name, stamp_of(message), position, velocity)
@@ -177,10 +183,10 @@ class Observer:
 
     def _require_joints(self, name: str, found: Sequence[str]) -> None:
         """Refuse a bag of another robot; single joints may be missing now and then."""
-        if not set(self._robot.joints) & set(found):
+        if not set(self._robot.entries) & set(found):
             raise BagError(
                 f"{self._path}: {name} has the joints {list(found)}, the robot '{self._robot.name}' has "
-                f"{list(self._robot.joints)}"
+                f"{list(self._robot.entries)}"
             )
 
 

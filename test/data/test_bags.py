@@ -1,5 +1,6 @@
 """Bags: what is exported comes back bit for bit, and what is left out of a recording has a stated reason."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from mbrl_ros.data.store_format import Row
 from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.estimation.joint_filter import JointFilter
 from mbrl_ros.robots.description import load_robot
+from mbrl_ros.robots.sensors import Sensor
 
 ROBOT = load_robot("cartpole")
 DT = round(1e9 * ROBOT.dt)
@@ -54,6 +56,27 @@ def test_export_and_import_give_the_same_transitions(rows, tmp_path, kind):
     found = load(tmp_path / "bag")
     assert [content(row) for row in found.rows] == [content(row) for row in rows]
     assert found.left_out == {bag_import.NO_COMMAND: 1, bag_import.TRIAL_END: 1, bag_import.RECORDING_END: 1}
+
+
+def test_a_base_and_any_command_interface_go_the_same_way(tmp_path):
+    sensors = (Sensor("joint_states", "JointState"), Sensor("odom", "Odometry"))
+    twist = {"command_interface": "twist", "actuators": ("linear_x", "angular_z"), "twist_limit": (1.0, 2.0)}
+    rover = dataclasses.replace(
+        ROBOT,
+        base="diff_drive",
+        sensors=sensors,
+        effort_limit=(),
+        start_position=(),
+        command_rate=(),
+        **twist,
+    )
+    nx, rng = rover.layout.nx, np.random.default_rng(1)
+    assert nx > 4 and rover.layout.nu == 2
+    states = rng.standard_normal((5, nx))
+    rows = [Row(k * DT, 0, 0, states[k], rng.standard_normal(2), states[k + 1]) for k in range(4)]
+    export_bag(rows, rover.layout, rover.name, tmp_path / "bag", "mcap")
+    found = import_events(read_events(tmp_path / "bag", rover, FilterConfig()), DT)
+    assert [content(row) for row in found.rows] == [content(row) for row in rows]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
