@@ -35,13 +35,19 @@ def add_sim(sim: argparse.ArgumentParser) -> None:
     """Arguments of ``mbrl_ros sim``."""
     sim.add_argument("--robot", help="robot: a name or the path of its YAML (default cartpole)")
     sim.add_argument("--planner", help="planner (default cem)")
-    sim.add_argument("--model", help="dynamics model (default probabilistic_ensemble)")
+    sim.add_argument("--model", help="dynamics model (default gaussian_process)")
     sim.add_argument(
         "--start-model", help="model file, as `mbrl_ros fit` writes it, to start from; no base trials then"
     )
     sim.add_argument("--seed", type=int, help="seed of every random generator (default 0)")
     sim.add_argument("--trials", type=int, help="largest number of trials (default 12)")
     sim.add_argument("--lockstep", action="store_true", default=None, help="deterministic, as fast as it goes")
+    sim.add_argument(
+        "--autostart",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="the managed nodes start by themselves (default), or wait for `mbrl_ros lifecycle startup`",
+    )
     sim.add_argument("--gui", action="store_true", default=None, help="show the PyBullet window")
     sim.add_argument(
         "--output",
@@ -67,9 +73,9 @@ def add_swingup(swingup: argparse.ArgumentParser) -> None:
         "--models",
         dest="models",
         nargs="+",
-        default=["probabilistic_ensemble"],
+        default=["gaussian_process"],
         metavar="MODEL",
-        help="dynamics models, one after the other (default probabilistic_ensemble)",
+        help="dynamics models, one after the other (default gaussian_process)",
     )
     swingup.add_argument("--robot", default="cartpole", help="robot (default cartpole)")
     swingup.add_argument("--params-file", type=Path, help="ROS parameter file")

@@ -13,7 +13,7 @@ from mbrl_ros.control.change_detection import ChangeConfig
 from mbrl_ros.control.controller import MODES
 from mbrl_ros.errors import ConfigError, UnknownNameError, lookup
 from mbrl_ros.estimation.joint_filter import FilterConfig
-from mbrl_ros.models import model_class
+from mbrl_ros.models import DEFAULT_MODEL, model_class
 from mbrl_ros.models.last_layer import AdaptationConfig
 from mbrl_ros.models.propagation import PROPAGATIONS
 from mbrl_ros.planners import planner_class
@@ -51,6 +51,20 @@ class SimConfig(SharedConfig):
         2.0, "what mass and inertia of the last joint's link are multiplied with", low=0.01, high=100.0
     )
     start_time: float = option(0.0, "lockstep: first reading of the clock", unit="s", low=0.0, high=1e9)
+    actuation_delay: float = option(
+        0.0,
+        "time from a command until it acts; 0: it acts from the next tick on",
+        unit="s",
+        low=0.0,
+        high=1.0,
+    )
+    sensing_delay: float = option(
+        0.0,
+        "time from a measurement until it is published, with its true stamp; in lockstep whole periods",
+        unit="s",
+        low=0.0,
+        high=1.0,
+    )
     step_timeout: float = option(30.0, "lockstep: longest wait for the other nodes", unit="s", low=0.1, high=3600.0)
 
 
@@ -59,7 +73,7 @@ class ControllerConfig(SharedConfig):
     """The model-predictive controller."""
 
     planner: str = option("cem", "planning method")
-    model: str = option("probabilistic_ensemble", "kind of dynamics model")
+    model: str = option(DEFAULT_MODEL, "kind of dynamics model")
     horizon: int = option(16, "planning horizon in control periods", low=1, high=1000)
     particles: int = option(5, "sampled futures of each candidate", low=1, high=1000)
     sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle")
@@ -78,7 +92,7 @@ class ControllerConfig(SharedConfig):
 class LearnerConfig(SharedConfig):
     """The model learner."""
 
-    model: str = option("probabilistic_ensemble", "kind of dynamics model")
+    model: str = option(DEFAULT_MODEL, "kind of dynamics model")
     start_model: str = option("", "model file to start from; empty starts with none")
     refit_every: int = option(10, "new transitions after which the model is refitted during a trial", low=1, high=10000)
     error_horizon: int = option(16, "periods over which error and coverage are measured", low=1, high=1000)
@@ -93,7 +107,7 @@ class TrialConfig(SharedConfig):
     base_trials: int = option(1, "trials with the base policy at the start of a run without data", low=0, high=10000)
     stop_after_solved: int = option(2, "solved trials in a row that end the run", low=1, high=10000)
     planner: str = option("cem", "planning method, for the record")
-    model: str = option("probabilistic_ensemble", "kind of dynamics model, for the record")
+    model: str = option(DEFAULT_MODEL, "kind of dynamics model, for the record")
     command: str = option("", "command line of the run, for the record")
     start_timeout: float = option(60.0, "longest wait for the graph to be ready", unit="s", low=1.0, high=3600.0)
     operator: bool = option(False, "no simulator: each trial begins when ~/start_trial is called")
@@ -128,6 +142,7 @@ GRAPH = (
 MANAGED = ("state_estimator", "model_learner", "mpc_controller", "command_guard")  # in the order of activation
 SIMULATOR = "pybullet_sim"
 ROBOT_GRAPH = tuple(spec for spec in GRAPH if spec.name != SIMULATOR)  # on a real robot
+MANAGER = NodeSpec("lifecycle_manager", SharedConfig)  # beside the graph where the nodes do not start by themselves
 NODES = {spec.name: spec for spec in GRAPH}
 ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
 

@@ -31,7 +31,7 @@ from mbrl_ros.robots.description import robot_names
 LAUNCH_FILE = Path(__file__).resolve().parent.parent / "launch" / "sim.launch.py"
 QUICK = {  # small enough for a test; what it learns does not matter here
     "mpc_controller": {"horizon": 8, "cem": {"samples": 16, "rounds": 2, "elites": 4}},
-    "model_learner": {"refit_every": 15, "probabilistic_ensemble": {"steps": 20, "refit_steps": 10, "width": 16}},
+    "model_learner": {"refit_every": 15, "gaussian_process": {"max_data": 40, "iterations": 5, "refit_iterations": 2}},
 }
 
 

@@ -138,7 +138,7 @@ def start_model(path):
 def test_a_run_that_starts_from_a_model_has_no_base_trials(tmp_path, monkeypatch):
     start_model(tmp_path / "m.safetensors")
     monkeypatch.chdir(tmp_path)
-    parameters = resolve({"start_model": "m.safetensors"}, None)
+    parameters = resolve({"start_model": "m.safetensors", "model": "probabilistic_ensemble"}, None)
     write_run_parameters(parameters, tmp_path / "run", "", "")
     assert parameters["model_learner"]["start_model"] == str(tmp_path / "m.safetensors"), "whatever folder nodes run in"
     assert parameters["trial_manager"]["base_trials"] == 0
@@ -157,7 +157,8 @@ def test_a_run_that_starts_from_a_model_has_no_base_trials(tmp_path, monkeypatch
 )
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_made(tmp_path, option, value, said):
     path = start_model(tmp_path / "m.safetensors")
-    parameters = resolve({"start_model": str(path)} | {option: value}, None)
+    given = {"start_model": str(path), "model": "probabilistic_ensemble"}
+    parameters = resolve(given | {option: value}, None)
     with pytest.raises(MbrlError, match=f"start_model: .*{said}"):
         write_run_parameters(parameters, tmp_path / "run", "", "")
     assert not (tmp_path / "run").exists()

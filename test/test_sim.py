@@ -22,7 +22,7 @@ from mbrl_ros.robots.description import load_robot
 
 QUICK = {  # small enough for a test; what it learns does not matter here
     "mpc_controller": {"horizon": 8, "cem": {"samples": 16, "rounds": 2, "elites": 4}},
-    "model_learner": {"refit_every": 15, "probabilistic_ensemble": {"steps": 20, "refit_steps": 10, "width": 16}},
+    "model_learner": {"refit_every": 15, "gaussian_process": {"max_data": 40, "iterations": 5, "refit_iterations": 2}},
     "trial_manager": {"trials": 2},
 }
 
@@ -169,7 +169,7 @@ def test_a_dead_node_stops_the_rest_and_is_named(tmp_path, victim):
     [
         (["--robot", "cartpool"], "unknown robot 'cartpool'; choose one of: cartpole"),
         (["--planner", "cme"], "unknown planner 'cme'; choose one of: cem"),
-        (["--model", "gpp"], "unknown model 'gpp'; choose one of: gaussian_process, probabilistic_ensemble"),
+        (["--model", "gpp"], "unknown model 'gpp'; choose one of: bayesian_network, gaussian_process"),
         (["--seed", "-1"], "seed: -1 is not allowed; expected int in [0, 2.14748e+09]"),
         (["--params-file", "none.yaml"], "none.yaml: No such file"),
         (["--gui"], "gui: needs a display"),

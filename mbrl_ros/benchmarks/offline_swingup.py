@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mbrl_ros.control.controller import Controller
-from mbrl_ros.models import model_class
+from mbrl_ros.models import DEFAULT_MODEL, model_class
 from mbrl_ros.models.trainers import TRAINERS
 from mbrl_ros.planners.base import Problem
 from mbrl_ros.planners.cem import CEM, CEMConfig
@@ -29,7 +29,7 @@ from mbrl_ros.types import Transitions
 class Settings:
     """What a study varies."""
 
-    model: str = "probabilistic_ensemble"
+    model: str = DEFAULT_MODEL
     model_config: Any = None  # None: the model's defaults
     cem: CEMConfig = field(default_factory=CEMConfig)
     cost: CartpoleSwingupConfig = field(default_factory=CartpoleSwingupConfig)
@@ -173,7 +173,7 @@ def step(x: np.ndarray, u: np.ndarray, dt: float, substeps: int = 10) -> np.ndar
 
 def main() -> None:
     """Print every trial of every seed, failures included."""
-    seeds, model = [*sys.argv[1:], *("3", "probabilistic_ensemble")[len(sys.argv) - 1 :]]
+    seeds, model = [*sys.argv[1:], *("3", DEFAULT_MODEL)[len(sys.argv) - 1 :]]
     for seed in range(int(seeds)):
         trials = run(seed, Settings(model=model))
         print(f"seed {seed}: experience {experience(trials)} s")

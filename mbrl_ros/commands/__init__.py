@@ -1,4 +1,4 @@
-"""Commands on recorded data and on real robots: their arguments. What they do is in a module each, loaded when called."""
+"""Commands on recorded data and on real robots: their arguments. What they do is in a module each, loaded when due."""
 
 import argparse
 from importlib import import_module
@@ -63,7 +63,7 @@ def add_fit(fit: argparse.ArgumentParser) -> None:
         help="transition stores, bags, run folders",
     )
     fit.add_argument("--robot", required=True, help="robot: a name or the path of its YAML")
-    fit.add_argument("--model", help="dynamics model (default probabilistic_ensemble)")
+    fit.add_argument("--model", help="dynamics model (default gaussian_process)")
     fit.add_argument(
         "--output", type=Path, required=True, metavar="MODEL", help="file to write the model to (.safetensors)"
     )
@@ -83,7 +83,7 @@ def add_robot(robot: argparse.ArgumentParser) -> None:
     )
     robot.add_argument("--robot", help="robot: a name or the path of its YAML")
     robot.add_argument("--planner", help="planner (default cem)")
-    robot.add_argument("--model", help="dynamics model (default probabilistic_ensemble)")
+    robot.add_argument("--model", help="dynamics model (default gaussian_process)")
     robot.add_argument("--start-model", help="model file, as `mbrl_ros fit` writes it, to start from")
     robot.add_argument("--seed", type=int, help="seed of every random generator (default 0)")
     robot.add_argument("--trials", type=int, help="largest number of trials (default 12)")

@@ -4,7 +4,9 @@ from typing import Any
 
 from mbrl_ros.registry import load_class
 
+DEFAULT_MODEL = "gaussian_process"
 MODELS = {
+    "bayesian_network": "mbrl_ros.models.bayesian_network:BayesianNetwork",
     "gaussian_process": "mbrl_ros.models.gaussian_process:GaussianProcess",
     "linear_gaussian": "mbrl_ros.models.linear_gaussian:LinearGaussian",
     "physics": "mbrl_ros.models.physics:Physics",

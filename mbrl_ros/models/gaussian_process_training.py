@@ -13,7 +13,7 @@ from scipy.linalg import cho_solve
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
-from mbrl_ros.models.fitting import FitError, checked, normaliser, stream
+from mbrl_ros.models.fitting import FitError, centred, checked, normaliser, stream
 from mbrl_ros.models.gaussian_process import GaussianProcess, GaussianProcessConfig, covariance, squared_exponential
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.types import Transitions
@@ -283,9 +283,3 @@ def drawn(
         "slopes": slopes + linear[:, None] ** 2 * (weights @ z),
         "offsets": offsets + linear**2 * weights.sum(axis=2),
     }
-
-
-def centred(draws: np.ndarray) -> np.ndarray:
-    """Standard normal draws (E, ...) less their mean over E, rescaled to unit variance; zero where E is 1."""
-    members = len(draws)
-    return (draws - draws.mean(axis=0)) * np.sqrt(members / max(members - 1, 1))

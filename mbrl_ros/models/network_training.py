@@ -17,6 +17,7 @@ from mbrl_ros.types import Transitions
 LOG_VAR_LOW, LOG_VAR_HIGH = -9.0, 0.5  # soft bounds of the log-variance, targets having unit variance
 LARGEST_GRADIENT = 100.0  # norm over all weights, far above what training meets without outliers
 LARGEST_RESCALE = 10.0  # a normaliser that changed by more than this makes the last weights worthless
+FARTHEST = 10.0  # spreads of the data off their mean beyond which a rollout's inputs are held: it must not run away
 CHUNK = 4096  # rows of one pass where all data are looked at: bounds the memory
 
 
@@ -51,10 +52,10 @@ class TrainingData:
         return x @ torch.as_tensor(of_x, dtype=x.dtype) + raw @ torch.as_tensor(of_change, dtype=x.dtype)
 
     def inputs(self, x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        """Normalised `StateLayout.features` of states (..., nx) and actions (..., nu)."""
+        """Normalised `StateLayout.features` of states (..., nx) and actions (..., nu), within FARTHEST."""
         mask = torch.as_tensor(self.layout.angle_mask)
         raw = torch.cat([torch.where(mask, torch.sin(x), x), torch.cos(x[..., mask]), u], dim=-1)
-        return (raw - self.scales["feature_mean"]) / self.scales["feature_std"]
+        return ((raw - self.scales["feature_mean"]) / self.scales["feature_std"]).clamp(-FARTHEST, FARTHEST)
 
 
 def training_data(

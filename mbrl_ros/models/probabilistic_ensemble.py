@@ -8,7 +8,7 @@ numpy arrays and a compiled rollout, no torch. `ensemble_training` fits it.
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -58,6 +58,11 @@ class EnsembleConfig:
         if self.elites > self.members:
             raise ConfigError(f"elites: {self.elites} is not allowed; expected at most members, {self.members}")
 
+    @property
+    def planning(self) -> int:
+        """Members that plan."""
+        return self.elites or self.members
+
 
 @dataclass(frozen=True)
 class ProbabilisticEnsemble(LearnedModel):
@@ -71,7 +76,7 @@ class ProbabilisticEnsemble(LearnedModel):
     """
 
     name = "probabilistic_ensemble"
-    config_class = EnsembleConfig
+    config_class: ClassVar[type] = EnsembleConfig
     array_shapes = MappingProxyType(
         {
             "w_in": "members features width",
@@ -94,14 +99,10 @@ class ProbabilisticEnsemble(LearnedModel):
     adaptable = True
 
     @classmethod
-    def example(cls, layout: StateLayout, config: EnsembleConfig, rng: np.random.Generator) -> "ProbabilisticEnsemble":
+    def example(cls, layout: StateLayout, config: Any, rng: np.random.Generator) -> Self:
         """A model of the configured size with random weights, to compile and to measure with before there are data."""
         ny = len(layout.learned)
-        sizes = {
-            "members": config.elites or config.members,
-            "width": config.width,
-            "further_layers*": config.layers - 1,
-        }
+        sizes = {"members": config.planning, "width": config.width, "further_layers*": config.layers - 1}
         sizes |= {"features": layout.n_features, "outputs": 2 * ny, "learned": ny}
         shapes = {k: [sizes[d] for d in v.split()] for k, v in cls.array_shapes.items()}
         arrays = {k: np.zeros(shape, np.float32) for k, shape in shapes.items()}
@@ -178,8 +179,8 @@ class ProbabilisticEnsemble(LearnedModel):
         out = np.ones((networks, len(features), width + 1))
         h1, h2 = np.empty((2, len(features), width), np.float32)
         for e in range(networks):
-            hidden = (a[k][e] for k in ("w_in", "b_in", "w_hidden", "b_hidden"))
-            out[e, :, :-1] = ensemble_kernel.last_hidden(features, *hidden, h1, h2)
+            w_in, b_in, w_hidden, b_hidden = (a[k][e] for k in WEIGHTS[:4])
+            out[e, :, :-1] = ensemble_kernel.last_hidden(features, w_in, b_in, w_hidden, b_hidden, h1, h2)
         return out
 
     def with_output_change(self, weights: np.ndarray) -> Self:

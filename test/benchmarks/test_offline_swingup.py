@@ -13,6 +13,7 @@ from mbrl_ros.planners.cem import CEMConfig
 from mbrl_ros.robots.cartpole_equations import derivative
 
 QUICK = Settings(
+    model="probabilistic_ensemble",
     model_config=EnsembleConfig(members=2, width=8, steps=20, refit_steps=10),
     cem=CEMConfig(samples=8, rounds=1, elites=2),
     horizon=5,

@@ -27,12 +27,13 @@ def learner(tmp_path, monkeypatch):
     with TransitionStore(tmp_path / TRANSITIONS, robot.name, robot.layout) as store:
         for k in range(20):
             store.append(k, 0, 0, rng.standard_normal(4), rng.standard_normal(1), rng.standard_normal(4))
-    given = {"lockstep": "true", "output": str(tmp_path)} | {f"probabilistic_ensemble.{k}": v for k, v in SMALL.items()}
+    given = {"lockstep": "true", "output": str(tmp_path), "model": "probabilistic_ensemble"} | {f"probabilistic_ensemble.{k}": v for k, v in SMALL.items()}
     arguments = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
     rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 75) % 100)
     node = ModelLearner()
+    node.bring_up()
     yield node
-    node.on_shutdown()
+    node.leave()
     node.destroy_node()
     rclpy.shutdown()
 
@@ -66,7 +67,7 @@ def test_after_a_fit_that_fails_the_last_good_model_stays_in_use_and_the_status_
 
 def test_in_lockstep_no_timer_starts_a_refit_during_a_trial(learner):
     learner.on_timer()
-    learner.phase, learner.policy, learner.learner.trained_on = "run", "mpc", 0
+    learner.phase, learner.policy, learner.rows_at_fit = "run", "mpc", 0
     assert learner.refit_due()
     learner.on_timer()
     assert learner.learner.version == 1
