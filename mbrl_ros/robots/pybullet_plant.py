@@ -40,6 +40,7 @@ class PyBulletPlant:
     """
 
     def __init__(self, robot: RobotDescription, gui: bool = False, substep: float = SUBSTEP) -> None:
+        require_simulable(robot)
         if not 0.0 < substep <= robot.dt:
             raise ConfigError(f"substep: {substep} s is not allowed; expected more than 0 and at most {robot.dt:g} s")
         self.robot = robot
@@ -102,15 +103,15 @@ class PyBulletPlant:
             self._body, link, mass=factor * mass, localInertiaDiagonal=inertia, physicsClientId=self._client
         )
 
-    def step(self, effort: np.ndarray) -> None:
-        """Advance one control period with the effort (nu,) in N or N m held.
+    def step(self, effort: np.ndarray, share: float = 1.0) -> None:
+        """Advance one control period, or a share of it in whole substeps, with the effort (nu,) in N or N m held.
 
         Raises:
             ValueError: wrong shape or not finite.
         """
         forces = finite("effort", effort, len(self.robot.actuators)).tolist()
         bullet, client = self._bullet, self._client
-        for _ in range(self.substeps):
+        for _ in range(round(share * self.substeps)):
             # Bullet forgets applied forces at the end of every substep.
             bullet.setJointMotorControlArray(
                 self._body, self._actuators, bullet.TORQUE_CONTROL, forces=forces, physicsClientId=client
@@ -210,6 +211,15 @@ class PyBulletPlant:
         count = bullet.getNumJoints(self._body, physicsClientId=client)
         infos = [bullet.getJointInfo(self._body, j, physicsClientId=client) for j in range(count)]
         return {info[1].decode(): info[0] for info in infos if info[2] != bullet.JOINT_FIXED}
+
+
+def require_simulable(robot: RobotDescription) -> None:
+    """Raise ConfigError for a robot that this simulator is not made for."""
+    if robot.command_interface != "effort" or robot.base != "none":
+        what = robot.command_interface if robot.base == "none" else f"base {robot.base}"
+        raise ConfigError(f"{robot.name}: {what} is not simulated; the simulator has joints that take efforts")
+    if not robot.urdf or not robot.start_position:
+        raise ConfigError(f"{robot.name}: the simulator needs urdf and start_position")
 
 
 def import_pybullet() -> ModuleType:
