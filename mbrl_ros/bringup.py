@@ -4,6 +4,7 @@ A process of its own for each node: learning never steals time from control, and
 others standing, to be stopped in order.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -20,6 +21,9 @@ from mbrl_ros.graph import GRAPH, NodeSpec
 
 STOP_TIMEOUT = 3.0  # s between asking a process to end and killing it
 LAST = "trial_manager"  # its end is the end of the run
+FIRST_TO_STOP = "command_guard"  # it leaves the actuators safe while the others are still there
+LEAVE_TIMEOUT = 1.0  # s that the others wait for that
+INTERRUPTED = 130  # exit code, as of a shell
 LOG_TAIL = 12  # lines of a dead node's log that are shown
 ENVIRONMENT = {  # one thread each: the products are small, and the cores are shared by the nodes
     "OMP_NUM_THREADS": "1",
@@ -85,20 +89,25 @@ class Graph:
         pin(self.processes)
 
     def ended(self) -> Ending | None:
-        """How the run ended, or None while it goes on."""
+        """How the run ended, or None while it goes on. A node that ends with 0 was asked to."""
         for name, process in self.processes.items():
             code = process.poll()
-            if code is not None and (name != LAST or code != 0):
+            if code == 0 and name != LAST:
+                return Ending(INTERRUPTED)
+            if code:
                 return Ending(1, name, f"{exit_status(code)}\n{tail(self._logs / f'{name}.log')}".strip())
         last = self.processes.get(LAST)
         return Ending(0) if last is not None and last.poll() == 0 else None
 
     def stop(self) -> None:
-        """Ask every process to end, the ones that move the robot first; kill what does not."""
-        order = sorted(self.processes, key=lambda n: n != "command_guard")
-        for name in order:
-            if self.processes[name].poll() is None:
-                self.processes[name].terminate()  # not SIGINT: a traceback where a node is still importing
+        """Ask every process to end, the one that moves the robot first; kill what does not."""
+        for name in sorted(self.processes, key=lambda n: n != FIRST_TO_STOP):
+            process = self.processes[name]
+            if process.poll() is None:
+                process.terminate()  # not SIGINT: a traceback where a node is still importing
+            if name == FIRST_TO_STOP:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(LEAVE_TIMEOUT)
         end = time.monotonic() + STOP_TIMEOUT
         for process in self.processes.values():
             try:

@@ -12,7 +12,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mbrl_ros.nodes.command_output import command_output
 from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_time, to_command
-from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, ERROR, OK, WARN, PipelineNode, run
+from mbrl_ros.nodes.managed_node import ManagedNode
+from mbrl_ros.nodes.managed_parameters import Problems
+from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, ERROR, OK, WARN, run
 from mbrl_ros.safety.arming import Moment
 from mbrl_ros.safety.decision import Decision, GuardState
 from mbrl_ros.safety.guard import Guard
@@ -23,28 +25,59 @@ WATCHDOG_SHARE = 0.25  # of the control period: how often the watchdog looks
 PERIOD_TOLERANCE = 0.01  # share of the control period by which the period of a plan may differ
 
 
-class CommandGuard(PipelineNode):
+class CommandGuard(ManagedNode):
     """Passes on commands that are armed, fresh, finite and within limits; otherwise the ladder of the guard."""
+
+    what = "guard"
+    guard: Guard
 
     def __init__(self) -> None:
         super().__init__("command_guard")
+
+    def new_guard(self) -> Guard:
+        """A guard from the parameters; it is disarmed."""
         config = self.groups["guard"]
         limits = limits_of(self.robot, config)
-        self.guard = Guard(config, limits, SafeAction(config, limits, self.robot.angles), self.robot.dt)
+        return Guard(config, limits, SafeAction(config, limits, self.robot.angles), self.robot.dt)
+
+    def examine(self, problems: Problems) -> None:
+        """See ManagedNode."""
+        if self.robot is not None:
+            with problems:
+                self.new_guard()
+
+    def set_up(self) -> None:
+        """See ManagedNode; a stop stays latched."""
+        config, before = self.groups["guard"], getattr(self, "guard", None)
+        self.guard = self.new_guard()
+        if before is not None and before.state is GuardState.STOPPED:
+            self.guard.stop(self.now(), before.stop_reason)
         self.output = command_output(self.robot)
         self.actuators = self.publish_to(self.output.kind, self.output.topic) if not self.config.lockstep else None
         self.applied = self.publish_to(JointState, "applied_command")
-        self.listen_to(JointState, "command", self.on_command)
-        self.listen_to(JointState, "observation", self.on_observation)
+        self.listen_to(JointState, "command", self.on_command, periodic=True)
+        self.listen_to(JointState, "observation", self.on_observation, periodic=True)
         if config.plan_periods:
             self.listen_to(JointTrajectory, "plan", self.on_plan)
         if config.heartbeat_timeout:
-            self.create_subscription(Empty, "heartbeat", self.guarded(self.on_heartbeat), BEST_EFFORT)
+            self.create_subscription(Empty, "heartbeat", self.received(self.on_heartbeat, None, ""), BEST_EFFORT)
         self.create_service(SetBool, "~/arm", self.guarded(self.on_arm))
         self.create_service(Trigger, "~/stop", self.guarded(self.on_stop))
         self.create_service(Trigger, "~/reset", self.guarded(self.on_reset))
         if not self.config.lockstep:
             self.create_wall_timer(WATCHDOG_SHARE * self.robot.dt, self.guarded(self.on_watchdog))
+
+    def begin(self) -> None:
+        """See ManagedNode; the controller's silence until now is no failure."""
+        self.doing(self.guard.state.name.lower())
+
+    def rest(self) -> None:
+        """See ManagedNode: the safe action, then disarmed; a stop stays latched."""
+        guard = self.guard
+        stopped, reason = guard.state is GuardState.STOPPED, guard.stop_reason
+        self.send_at_once(guard.farewell(self.now()))
+        if stopped:
+            guard.stop(self.now(), reason)
 
     def now(self) -> Moment | None:
         """The moment by both clocks; None in lockstep, where time waits for the command."""
@@ -94,6 +127,7 @@ class CommandGuard(PipelineNode):
             decision.stamp_ns, robot.actuators, decision.command, decision.flag, robot.command_interface
         )
         self.applied.publish(applied)
+        self.note_sent("applied_command")
         if decision.reason and decision.to_actuators:
             self.get_logger().warning(decision.reason, throttle_duration_sec=1.0)
 
@@ -109,7 +143,10 @@ class CommandGuard(PipelineNode):
 
     def on_arm(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """Arm or disarm."""
-        if request.data:
+        if not self.active:
+            response.success = not request.data  # what is not active is not armed, either
+            response.message = f"not armed: {self.get_name()} is {self.lifecycle}"
+        elif request.data:
             nobody = self.unconnected()
             missing = (f"nobody at {', '.join(nobody)}",) if nobody else ()
             response.success, response.message = self.guard.arm(self.now(), missing)
@@ -135,19 +172,20 @@ class CommandGuard(PipelineNode):
         return response
 
     def status(self) -> tuple[bytes, dict[str, object]]:
-        """See PipelineNode."""
+        """See GraphNode."""
         guard, now = self.guard, self.now()
         self.doing(guard.state.name.lower())
         worried = any(count for flag, count in guard.counts.items() if flag not in ("ok", "disarmed"))
         level = ERROR if guard.state is GuardState.STOPPED else WARN if worried else OK
-        values: dict[str, Any] = {**guard.counts, **guard.figures, "reason": guard.reason}
+        values: dict[str, Any] = {
+            "state": guard.state.name.lower(),
+            **guard.counts,
+            **guard.figures,
+            "reason": guard.reason,
+        }
         if guard.state is not GuardState.ARMED:
             values["against_arming"] = "; ".join(guard.obstacles(now))
         return level, values
-
-    def on_shutdown(self) -> None:
-        """Leave the actuators safe."""
-        self.actuate(self.guard.farewell(self.now()))
 
 
 def main() -> int:

@@ -12,7 +12,9 @@ from std_msgs.msg import Float64MultiArray
 
 from mbrl_ros.graph import NODES, NodeSpec, SharedConfig
 from mbrl_ros.nodes.conversions import from_joint_state, to_float_array
-from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, OK, WARN, PipelineNode, run
+from mbrl_ros.nodes.managed_node import ManagedNode
+from mbrl_ros.nodes.managed_parameters import Problems
+from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, OK, WARN, run
 from mbrl_ros.safety.limits import limits_of
 from mbrl_ros.safety.link_watchdog import LinkConfig, LinkWatchdog
 from mbrl_ros.safety.safe_action import SafeAction
@@ -29,17 +31,32 @@ SPEC = NodeSpec("link_watchdog", LinkNodeConfig)
 NODES.setdefault(SPEC.name, SPEC)  # known, but no part of the graph that the simulation starts
 
 
-class LinkWatchdogNode(PipelineNode):
+class LinkWatchdogNode(ManagedNode):
     """Repeats the guard's commands; the safe action when the guard, its computer or the network is gone."""
+
+    what = "link"
 
     def __init__(self) -> None:
         super().__init__(SPEC.name)
+
+    def new_watchdog(self) -> LinkWatchdog:
+        """A watchdog from the parameters."""
         limits = limits_of(self.robot, self.config)
         safe_action = SafeAction(self.config, limits, self.robot.angles)
-        self.watchdog = LinkWatchdog(self.config, limits, safe_action, self.robot.dt)
+        return LinkWatchdog(self.config, limits, safe_action, self.robot.dt)
+
+    def examine(self, problems: Problems) -> None:
+        """See ManagedNode."""
+        if self.robot is not None:
+            with problems:
+                self.new_watchdog()
+
+    def set_up(self) -> None:
+        """See ManagedNode."""
+        self.watchdog = self.new_watchdog()
         self.commands = self.publish_to(Float64MultiArray, "effort_controller/commands")
-        self.listen_to(Float64MultiArray, "guarded_commands", self.on_command)
-        self.listen_to(JointState, "joint_states", self.on_joint_states, BEST_EFFORT)
+        self.listen_to(Float64MultiArray, "guarded_commands", self.on_command, periodic=True)
+        self.listen_to(JointState, "joint_states", self.on_joint_states, BEST_EFFORT, periodic=True)
         self.create_wall_timer(TICK_SHARE * self.robot.dt, self.guarded(self.on_tick))
 
     def on_command(self, message: Float64MultiArray) -> None:
@@ -65,14 +82,14 @@ class LinkWatchdogNode(PipelineNode):
             self.get_logger().warning(f"safe action: {self.watchdog.reason}", throttle_duration_sec=1.0)
 
     def status(self) -> tuple[bytes, dict[str, object]]:
-        """See PipelineNode."""
+        """See GraphNode."""
         watchdog = self.watchdog
         self.doing(f"safe action: {watchdog.reason}" if watchdog.reason else "passing commands on")
         worried = watchdog.counts["refused"] or watchdog.counts["safe"]
         return WARN if worried else OK, {**watchdog.counts, "reason": watchdog.reason}
 
-    def on_shutdown(self) -> None:
-        """Leave the actuators with what may stand for ever."""
+    def rest(self) -> None:
+        """See ManagedNode: leave the actuators with what may stand for ever."""
         command = self.watchdog.farewell()
         if command is not None:
             self.commands.publish(to_float_array(command))

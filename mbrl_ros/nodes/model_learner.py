@@ -21,7 +21,9 @@ from mbrl_ros.errors import MbrlError
 from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.models.trainers import TRAINERS
 from mbrl_ros.nodes.conversions import from_command, from_observation, from_time, status_values, to_scalars, to_time
-from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, PipelineNode, run
+from mbrl_ros.nodes.managed_node import ManagedNode
+from mbrl_ros.nodes.managed_parameters import Problems
+from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, run
 from mbrl_ros.reporting.run_folder import (
     TRANSITIONS,
     create_run_folder,
@@ -32,14 +34,34 @@ from mbrl_ros.reporting.run_folder import (
 from mbrl_ros.types import Transitions
 
 
-class ModelLearner(PipelineNode):
+class ModelLearner(ManagedNode):
     """Aggregates transitions and refits: in a thread of its own in real time, inside the tick in lockstep."""
+
+    what = "model"
+    resuming = False
 
     def __init__(self) -> None:
         super().__init__("model_learner")
+        self.own_folder = ""  # where nothing is to be kept, it is kept for as long as the process lives
+
+    def examine(self, problems: Problems) -> None:
+        """See ManagedNode."""
+        cfg = self.config
+        if cfg.output:
+            with problems:
+                create_run_folder(Path(cfg.output))
+        if cfg.start_model and self.robot is not None:
+            with problems:
+                read_start(Path(cfg.start_model), self.robot, cfg.model)
+
+    def set_up(self) -> None:
+        """See ManagedNode."""
         cfg, robot = self.config, self.robot
-        self.folder = create_run_folder(Path(cfg.output or tempfile.mkdtemp(prefix="mbrl_ros_")))
+        if not cfg.output:
+            self.own_folder = self.own_folder or tempfile.mkdtemp(prefix="mbrl_ros_")
+        self.folder = create_run_folder(Path(cfg.output or self.own_folder))
         self.store = PatientStore(TransitionStore(self.folder / TRANSITIONS, robot.name, robot.layout))
+        self.at_cleanup.callback(self.close_store)
         train, settings = TRAINERS[cfg.model], self.groups[cfg.model]
         self.learner = Learner(self.store, robot.layout, train, settings, cfg.seed, self.groups["change"])
         self.learner.version = max(model_versions(self.folder), default=0)
@@ -51,27 +73,36 @@ class ModelLearner(PipelineNode):
         self.changes = 0  # of the robot, as far as its motion tells
         self.problems: dict[str, str] = {}  # what is wrong with: storing, fitting, keeping the model
         self.observed_ns = self.applied_ns = 0
+        self.lead_ns = robot.delay_ticks(lockstep=True) * round(1e9 * robot.dt)  # of a command's stamp, in lockstep
         self.open_tick: int | None = None  # lockstep: tick that has yet to be reported done
         self.open_trial: int | None = None  # trial whose end has yet to be acknowledged
         self.start = read_start(Path(cfg.start_model), robot, cfg.model) if cfg.start_model else None
         self.full_fit_due = len(self.learner) > 0 and not self.start_holds()
         self.resuming = self.full_fit_due or self.start is not None
         self.pool = ThreadPoolExecutor(1)
+        self.at_cleanup.callback(self.pool.shutdown, wait=False, cancel_futures=True)
         self.running: Future[Fitted] | None = None
         self.models = self.publish_to(UInt8MultiArray, "dynamics_model", LATCHED)
         self.telemetry = self.publish_to(JointState, "~/telemetry")
         self.ready = self.publish_to(String, "trial_ready")
         self.listen_to(UInt64, "mpc_controller/model_version", self.on_active_version, LATCHED)
         self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
-        self.listen_to(JointState, "observation", self.on_observation)
-        self.listen_to(JointState, "applied_command", self.on_applied)
+        self.listen_to(JointState, "observation", self.on_observation, periodic=True)
+        self.listen_to(JointState, "applied_command", self.on_applied, periodic=True)
         if cfg.lockstep:
             self.tick_done = self.publish_to(Header, "tick_done")
         self.create_wall_timer(0.02, self.guarded(self.on_timer))
         self.create_wall_timer(1.0, self.guarded(self.store_what_waits))
+
+    def begin(self) -> None:
+        """See ManagedNode; the model to start from is published once."""
         self.doing(f"{len(self.learner)} transitions in the store")
-        if self.start is not None:
+        if self.start is not None and self.learner.model is None:
             self.start_from(self.start)
+
+    def rest(self) -> None:
+        """See ManagedNode; a fit that runs goes on, and is taken up when the work begins again."""
+        self.store_what_waits()
 
     def start_from(self, start: Start) -> None:
         """Publish a model that was fitted before; the run learns on from it."""
@@ -89,7 +120,7 @@ class ModelLearner(PipelineNode):
         return new if self.start is None or self.learner.outdated else self.start.with_new(new)
 
     def unconnected(self) -> list[str]:
-        """See PipelineNode; a run with a past does not begin before the controller uses what that has taught."""
+        """See GraphNode; a run with a past does not begin before the controller uses what that has taught."""
         return super().unconnected() + (["the first model"] if self.resuming else [])
 
     # what comes in
@@ -123,6 +154,8 @@ class ModelLearner(PipelineNode):
         if self.phase == "run":
             self.learner.begin_trial()
             self.ready.publish(String(data=f"{self.get_name()} {self.trial} run"))
+        elif self.phase == "wait":  # a real robot could not be armed
+            return
         elif len(self.learner):
             self.verdict = self.learner.judge_trial(self.config.error_horizon)
             self.open_trial, self.full_fit_due = self.trial, not self.start_holds()
@@ -143,7 +176,7 @@ class ModelLearner(PipelineNode):
             except MbrlError as error:
                 self.problems["store"] = str(error)
                 self.get_logger().error(f"transition not stored: {error}", throttle_duration_sec=1.0)
-        if self.config.lockstep and self.observed_ns == self.applied_ns:
+        if self.config.lockstep and self.observed_ns + self.lead_ns == self.applied_ns:
             self.open_tick = self.observed_ns
             self.work()
 
@@ -244,20 +277,37 @@ class ModelLearner(PipelineNode):
         self.telemetry.publish(to_scalars(time.time_ns(), values))
 
     def status(self) -> tuple[bytes, dict[str, object]]:
-        """See PipelineNode."""
+        """See GraphNode."""
         if self.problems:
             self.doing("; ".join(self.problems.values()))
         return ERROR if self.problems else OK, {
             "transitions": len(self.learner),
             "not_stored_yet": self.store.waiting,
             "model_version": self.learner.version,
+            "version_in_use": self.active_version,
+            "fitting": self.running is not None,
             "fit_seconds": f"{self.fit_seconds:.2f}",
+            **{name: f"{value:.4g}" for name, value in asdict(self.verdict).items()},
             "robot_changes": self.changes,
         }
 
-    def on_shutdown(self) -> None:
-        """See PipelineNode."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
+    def statuses(self) -> dict[str, tuple[bytes, dict[str, object]]]:
+        """See GraphNode."""
+        return super().statuses() | ({"store": self.store_status()} if self.configured else {})
+
+    def store_status(self) -> tuple[bytes, dict[str, object]]:
+        """Level and values of the transition store."""
+        files = self.folder.glob(f"{TRANSITIONS}*")  # with SQLite's log of what is not in the main file yet
+        return ERROR if "store" in self.problems else OK, {
+            "transitions": len(self.learner),
+            "not_stored_yet": self.store.waiting,
+            "size_bytes": sum(path.stat().st_size for path in files),
+            "folder": self.folder,
+            "problem": self.problems.get("store", ""),
+        }
+
+    def close_store(self) -> None:
+        """Write what waits and close the store."""
         if lost := self.store.close():
             self.get_logger().error(f"{lost} transitions could not be stored and are lost: {self.store.problem}")
 

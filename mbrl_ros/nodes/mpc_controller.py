@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -28,18 +29,33 @@ from mbrl_ros.nodes.conversions import (
     to_table,
     to_trajectory,
 )
-from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, PipelineNode, run
+from mbrl_ros.nodes.managed_node import ManagedNode
+from mbrl_ros.nodes.managed_parameters import Problems
+from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, run
 from mbrl_ros.planners import planner_class
 from mbrl_ros.policies.smooth_random import SmoothRandom
 
 LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
 
+TICKS_KEPT = 200  # ticks over which the planning time is reported
 
-class MpcController(PipelineNode):
+
+class MpcController(ManagedNode):
     """Runs the base policy until there is a model, then plans through the newest one."""
+
+    what = "planning"
 
     def __init__(self) -> None:
         super().__init__("mpc_controller")
+
+    def examine(self, problems: Problems) -> None:
+        """See ManagedNode."""
+        if self.robot is not None and "task" in self.groups:
+            with problems:
+                make_problem(self.config, self.groups, self.robot)
+
+    def set_up(self) -> None:
+        """See ManagedNode."""
         cfg, robot = self.config, self.robot
         self.dt_ns = round(1e9 * robot.dt)
         self.delay_ticks = robot.delay_ticks(cfg.lockstep)
@@ -56,27 +72,34 @@ class MpcController(PipelineNode):
         self.adapter = Adapter(self.groups["adaptation"], robot.dt)
         self.pairer = TransitionPairer(self.dt_ns, 0)
         self.applied_ns = 0  # stamp of the newest command that was applied
+        self.planning_s: deque[float] = deque(maxlen=TICKS_KEPT)
         self.waiting: JointState | None = None  # lockstep: observation whose last command has yet to be heard of
         self.commands = self.publish_to(JointState, "command")
-        self.plans = self.create_publisher(JointTrajectory, "plan", 10)
+        self.plans = self.make_publisher(JointTrajectory, "plan", 10)
         self.telemetry = self.publish_to(JointState, "~/telemetry")
         self.scalars = {
-            n: self.create_publisher(Float64, f"~/{n}", 10)
+            n: self.make_publisher(Float64, f"~/{n}", 10)
             for n in ("planning_time", "cost", "spread", "deadline_misses", "entropy", "disagreement")
         }
-        self.plan_uncertainty = self.create_publisher(Float64MultiArray, "~/plan_uncertainty", 10)
+        self.plan_uncertainty = self.make_publisher(Float64MultiArray, "~/plan_uncertainty", 10)
         self.model_version = self.publish_to(UInt64, "~/model_version", LATCHED)
         self.ready = self.publish_to(String, "trial_ready")
         self.listen_to(UInt8MultiArray, "dynamics_model", self.on_model, LATCHED)
         self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
-        self.listen_to(JointState, "observation", self.on_observation)
+        self.listen_to(JointState, "observation", self.on_observation, periodic=True)
         if self.adapter.enabled:
-            self.listen_to(JointState, "applied_command", self.on_applied)
+            self.listen_to(JointState, "applied_command", self.on_applied, periodic=True)
         self.warm_up()
-        self.doing("waiting for a trial")
+
+    def begin(self) -> None:
+        """See ManagedNode; the plan of before a rest is of no use, a trial that was going on still is."""
+        self.controller.reset()
+        self.waiting = None
+        if not self.acting:
+            self.doing("waiting for a trial")
 
     def reconfigure(self, config: Any, groups: dict[str, Any]) -> None:
-        """See PipelineNode; the next plan is for the new problem."""
+        """See ManagedNode; the next plan is for the new problem."""
         super().reconfigure(config, groups)
         dynamics = self.controller.problem.dynamics
         self.controller.problem = replace(make_problem(config, groups, self.robot), dynamics=dynamics)
@@ -144,6 +167,7 @@ class MpcController(PipelineNode):
             tick = self.controller.tick(x, np.random.default_rng([self.config.seed, self.trial, self.ticks]))
             action = tick.action
         self.commands.publish(to_command(act_ns, self.robot.actuators, action, interface=self.robot.command_interface))
+        self.note_sent("command")
         self.ticks += 1
         if tick is not None:
             self.publish_tick(stamp_ns, act_ns, tick)
@@ -165,6 +189,7 @@ class MpcController(PipelineNode):
     def publish_tick(self, stamp_ns: int, act_ns: int, tick: Tick) -> None:
         """Publish the plan and the figures of a tick, after the command."""
         self.misses += tick.missed
+        self.planning_s.append(tick.seconds)
         known = self.controller.problem.dynamics.uncertainty(tick.states[:-1], tick.actions)
         values = {
             "planning_time": tick.seconds,
@@ -201,11 +226,15 @@ class MpcController(PipelineNode):
         return {f"{what}/{name}": np.sqrt(column) for name, column in zip(names, variance.T, strict=True)}
 
     def status(self) -> tuple[bytes, dict[str, object]]:
-        """See PipelineNode."""
+        """See GraphNode."""
         level = ERROR if self.rejected else WARN if self.misses or self.skipped else OK
+        p50, p99 = np.percentile(self.planning_s, [50, 99]) if self.planning_s else (np.nan, np.nan)
         return level, {
             "model_version": self.version,
             "deadline_misses": self.misses,
+            "planning_ms_p50": f"{1e3 * p50:.2f}",
+            "planning_ms_p99": f"{1e3 * p99:.2f}",
+            "budget_ms": f"{1e3 * self.controller.budget:.2f}",
             "observations_skipped": self.skipped,
             "models_rejected": self.rejected,
         }

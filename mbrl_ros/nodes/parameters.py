@@ -14,14 +14,19 @@ from mbrl_ros.errors import ConfigError
 from mbrl_ros.graph import NodeSpec, configure, group_classes
 
 
-def descriptor(field: dataclasses.Field) -> ParameterDescriptor:
-    """Descriptor of one field: description, unit, range, read-only unless the field is dynamic."""
+def descriptor(field: dataclasses.Field, managed: bool = False) -> ParameterDescriptor:
+    """Descriptor of one field: description, unit, range; what is not dynamic is fixed.
+
+    In a plain node that is read-only; in a managed one it is so only while the node is configured, see
+    `managed_parameters`.
+    """
     meta = field.metadata
+    fixed = not meta["dynamic"]
     result = ParameterDescriptor(
         name=field.name,
         description=meta["description"] + (f" [{meta['unit']}]" if meta["unit"] else ""),
-        additional_constraints=allowed(field),
-        read_only=not meta["dynamic"],
+        additional_constraints=allowed(field) + ("; fixed while the node is configured" if managed and fixed else ""),
+        read_only=fixed and not managed,
         dynamic_typing=True,  # YAML writes 1 for 1.0; `config.check` decides
     )
     if meta["low"] is not None and meta["high"] is not None and field.type in (int, float):

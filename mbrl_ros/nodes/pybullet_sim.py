@@ -167,7 +167,7 @@ class PyBulletSim(PipelineNode):
             "resets": self.resets,
         }
 
-    def on_shutdown(self) -> None:
+    def leave(self) -> None:
         """See PipelineNode."""
         self.plant.close()
 

@@ -12,7 +12,6 @@ from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu, JointState
 
-from mbrl_ros.errors import ConfigError
 from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.estimation.estimator import Estimator, Observation, Source
 from mbrl_ros.estimation.group_delay import group_delay
@@ -27,7 +26,9 @@ from mbrl_ros.nodes.conversions import (
     from_time,
     to_joint_state,
 )
-from mbrl_ros.nodes.pipeline_node import OK, WARN, PipelineNode, run
+from mbrl_ros.nodes.managed_node import ManagedNode
+from mbrl_ros.nodes.managed_parameters import Problems
+from mbrl_ros.nodes.pipeline_node import OK, WARN, run
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.robots.sensors import estimator_config
 
@@ -36,18 +37,30 @@ FREQUENCY_SHARE = 0.05  # of the control rate: the motion on which the group del
 LAGS_KEPT = 200  # observations over which the lag is reported
 
 
-class StateEstimator(PipelineNode):
+class StateEstimator(ManagedNode):
     """Filters what the sensors send; publishes an observation only while it is valid.
 
     With `filter.rate` 0 each measurement with a new stamp makes an observation, else a timer does.
     """
 
+    what = "estimate"
+
     def __init__(self) -> None:
         super().__init__("state_estimator")
+
+    def examine(self, problems: Problems) -> None:
+        """See ManagedNode."""
+        rate = self.groups["filter"].rate
+        if self.config.lockstep and rate > 0:
+            problems.append(f"filter.rate: {rate:g} Hz is not allowed in lockstep; expected 0")
+        if self.robot is not None:
+            with problems:
+                self.new_estimator()
+
+    def set_up(self) -> None:
+        """See ManagedNode."""
         robot, cfg = self.robot, estimator_config(self.groups["filter"], self.robot)
-        if self.config.lockstep and cfg.rate > 0:
-            raise ConfigError(f"filter.rate: {cfg.rate:g} Hz is not allowed in lockstep; expected 0")
-        self.estimator = Estimator(cfg, len(robot.joints), robot.position_noise, robot.velocity_noise)
+        self.estimator = self.new_estimator()
         self.names = [*robot.joints, *self.estimator.base_names]
         self.published = self.withheld = 0
         self.last_ns = -1  # stamp of the last observation
@@ -59,22 +72,33 @@ class StateEstimator(PipelineNode):
         if cfg.rate > 0:
             self.output_clock = OutputClock(round(NANOSECONDS / cfg.rate))
             self.create_wall_timer(1.0 / cfg.rate, self.guarded(self.on_timer))
-        if not robot.joints:
-            for topic in cfg.joints_sources:
-                del self.estimator.sources[topic]  # nobody listens to it
+
+    def new_estimator(self) -> Estimator:
+        """An estimator that has measured nothing yet."""
+        robot, cfg = self.robot, estimator_config(self.groups["filter"], self.robot)
+        estimator = Estimator(cfg, len(robot.joints), robot.position_noise, robot.velocity_noise)
+        for topic in () if robot.joints else cfg.joints_sources:
+            del estimator.sources[topic]  # nobody listens to it
+        return estimator
+
+    def begin(self) -> None:
+        """See ManagedNode; what was measured before a rest says nothing any more."""
+        self.estimator, self.validity = self.new_estimator(), (False, "nothing measured yet")
         self.doing(f"waiting for {', '.join(self.estimator.sources)}")
 
     def listen(self, cfg: FilterConfig) -> None:
         """Subscribe to every source."""
         for topic in cfg.joints_sources if self.robot.joints else ():
-            self.listen_to(JointState, topic, functools.partial(self.on_joint_states, topic), self.sensor_qos)
+            self.listen_to(
+                JointState, topic, functools.partial(self.on_joint_states, topic), self.sensor_qos, periodic=True
+            )
         for kind, topic, callback in (
             (Odometry, cfg.odometry_topic, self.on_odometry),
             (PoseStamped, cfg.pose_topic, self.on_pose),
             (Imu, cfg.imu_topic, self.on_imu),
         ):
             if topic:
-                self.listen_to(kind, topic, callback, self.sensor_qos)
+                self.listen_to(kind, topic, callback, self.sensor_qos, periodic=True)
 
     # what comes in
 
@@ -141,6 +165,7 @@ class StateEstimator(PipelineNode):
         x = np.concatenate([observation.position, base, observation.velocity, np.zeros(len(base))])
         remark = observation.reason if observation.bridged else ""
         self.observations.publish(to_joint_state(stamp_ns, self.names, x, remark))
+        self.note_sent("observation")
         self.lags_s.append(1e-9 * self.get_clock().now().nanoseconds - self.estimator.newest)
 
     def problem(self, stamp_ns: int, observation: Observation) -> str:
@@ -166,7 +191,7 @@ class StateEstimator(PipelineNode):
         self.get_logger().warning(f"observation withheld: {reason}", throttle_duration_sec=1.0)
 
     def status(self) -> tuple[bytes, dict[str, object]]:
-        """See PipelineNode."""
+        """See GraphNode."""
         silent = [] if self.config.lockstep else self.estimator.silent(time.monotonic())
         if silent and self.published:
             self.doing(", ".join(silent))

@@ -135,6 +135,7 @@ class TrialManager(PipelineNode):
         """Run trials until solved or used up; returns how the run ended."""
         self.wait_for_graph()
         while not self.solved() and len(self.results) < self.config.trials:
+            self.wait_while_paused()
             self.run_trial(len(self.results), "base" if len(self.results) < self.config.base_trials else "mpc")
             self.write("interrupted")
         return "solved" if self.solved() else "trials used up"
@@ -209,9 +210,16 @@ class TrialManager(PipelineNode):
     def wait_for_graph(self) -> None:
         """Wait until every node is up and every topic has both its ends."""
         self.doing("waiting for the graph")
-        self.require(spin_until(self, lambda: not self.not_ready(), self.config.start_timeout), self.not_ready())
+        limit = self.config.start_timeout if self.config.autostart else float("inf")  # who starts by hand has time
+        self.require(spin_until(self, lambda: not self.not_ready(), limit), self.not_ready())
         for name, client in self.service_clients.items():
             self.require(spin_until(self, client.service_is_ready, CALL_TIMEOUT), {name})
+
+    def wait_while_paused(self) -> None:
+        """Between two trials nodes may be deactivated; the next trial begins when all are active again."""
+        if missing := self.not_ready():
+            self.doing(f"paused: {', '.join(missing)}")
+            self.require(spin_until(self, lambda: not self.not_ready()), self.not_ready())
 
     def not_ready(self) -> list[str]:
         """Nodes that are not up and connected, with what they wait for."""

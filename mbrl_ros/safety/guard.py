@@ -69,6 +69,11 @@ class Guard:
         self._invalid_in_a_row = 0
         self._beyond = ""  # limits that the last observation was beyond
 
+    @property
+    def stop_reason(self) -> str:
+        """Why it was last stopped."""
+        return self._stop_reason
+
     # what the operator says
 
     def obstacles(self, now: Moment | None) -> list[str]:

@@ -31,6 +31,7 @@ class Bench:
         given = [word for k, v in parameters.items() for word in ("-p", f"guard.{k}:={v}")]
         rclpy.init(args=["--ros-args", *given], domain_id=1 + (os.getpid() + 15) % 100)
         self.node, self.others = CommandGuard(), rclpy.create_node("others")
+        self.node.bring_up()
         self.executor = SingleThreadedExecutor()
         for node in (self.node, self.others):
             self.executor.add_node(node)
@@ -74,7 +75,7 @@ class Bench:
         return self.applied[-1].header.frame_id
 
     def close(self) -> None:
-        self.node.on_shutdown()
+        self.node.leave()
         for node in (self.node, self.others):
             node.destroy_node()
         rclpy.shutdown()

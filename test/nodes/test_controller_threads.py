@@ -21,6 +21,7 @@ def test_a_model_is_used_with_as_many_threads_as_configured(threads, monkeypatch
     rclpy.init(args=["--ros-args", *parameters], domain_id=1 + (os.getpid() + 66) % 100)
     node = MpcController()
     try:
+        node.bring_up()
         size = EnsembleConfig(members=2, width=4)
         model = ProbabilisticEnsemble.example(node.robot.layout, size, np.random.default_rng(0))
         node.on_model(UInt8MultiArray(data=to_bytes(model, 1, 10, "cartpole")))

@@ -86,7 +86,9 @@ def test_status_values_are_text():
 
 
 def test_statuses_are_those_of_the_own_namespace():
-    names = ["/mpc_controller", "/a/mpc_controller", "/a/b/mpc_controller", "driver: left"]
+    nodes = ["/mpc_controller", "/a/mpc_controller", "/a/b/mpc_controller"]
+    names = [*(c.status_name(node, c.STATE) for node in nodes), "driver: left", "mpc_controller: planning"]
+    assert names[1] == "a/mpc_controller: state"
     message = DiagnosticArray(status=[DiagnosticStatus(name=name) for name in names])
     for namespace, own in (("/", names[0]), ("/a", names[1]), ("/a/b", names[2])):
         assert [(name, status.name) for name, status in c.own_statuses(message, namespace)] == [("mpc_controller", own)]

@@ -19,6 +19,7 @@ def test_it_repeats_the_guard_and_takes_over_when_the_guard_is_silent(monkeypatc
     rclpy.init(args=["--ros-args", "-p", "timeout:=4.0"], domain_id=1 + (os.getpid() + 35) % 100)
     link, others = LinkWatchdogNode(), rclpy.create_node("others")
     try:
+        link.bring_up()
         executor, received = SingleThreadedExecutor(), []
         executor.add_node(link)
         executor.add_node(others)
@@ -45,7 +46,7 @@ def test_it_repeats_the_guard_and_takes_over_when_the_guard_is_silent(monkeypatc
         assert level == WARN and values["refused"] == 1 and "the guard is silent for" in values["reason"]
         guard.publish(Float64MultiArray(data=[1.0]))
         until(lambda: received[-1] == [1.0])
-        link.on_shutdown()
+        link.trigger_deactivate()
         until(lambda: received[-1] == [0.0])
     finally:
         for node in (link, others):

@@ -27,7 +27,9 @@ def learner(tmp_path, monkeypatch):
     with TransitionStore(tmp_path / TRANSITIONS, robot.name, robot.layout) as store:
         for k in range(20):
             store.append(k, 0, 0, rng.standard_normal(4), rng.standard_normal(1), rng.standard_normal(4))
-    given = {"lockstep": "true", "output": str(tmp_path), "model": "probabilistic_ensemble"} | {f"probabilistic_ensemble.{k}": v for k, v in SMALL.items()}
+    given = {"lockstep": "true", "output": str(tmp_path), "model": "probabilistic_ensemble"} | {
+        f"probabilistic_ensemble.{k}": v for k, v in SMALL.items()
+    }
     arguments = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
     rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 75) % 100)
     node = ModelLearner()

@@ -35,15 +35,21 @@ def make(tmp_path, monkeypatch):
     nodes = []
 
     def start(**given):
-        given |= {"lockstep": "true", "output": str(tmp_path / "run"), **{f"{KIND}.{k}": v for k, v in SMALL.items()}}
+        given |= {
+            "lockstep": "true",
+            "model": KIND,
+            "output": str(tmp_path / "run"),
+            **{f"{KIND}.{k}": v for k, v in SMALL.items()},
+        }
         arguments = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
         rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 83) % 100)
         nodes.append(ModelLearner())
+        nodes[-1].bring_up()
         return nodes[0]
 
     yield start
     for node in nodes:
-        node.on_shutdown()
+        node.leave()
         node.destroy_node()
     rclpy.try_shutdown()
 

@@ -22,6 +22,7 @@ def controller():
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     rclpy.init(args=["--ros-args", "-p", "lockstep:=true"], domain_id=1 + (os.getpid() + 65) % 100)
     node = MpcController()
+    node.bring_up()
     yield node
     node.destroy_node()
     rclpy.shutdown()

@@ -18,6 +18,7 @@ def controller():
     arguments = ["--ros-args", "-p", "horizon:=9", "-p", "task.width:=0.5"]
     rclpy.init(args=arguments, domain_id=1 + (os.getpid() + 60) % 100)
     node = MpcController()
+    node.bring_up()
     yield node
     node.destroy_node()
     rclpy.shutdown()

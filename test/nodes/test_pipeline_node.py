@@ -62,7 +62,7 @@ def test_a_node_is_left_in_order_whatever_ends_it(monkeypatch):
         def __init__(self):
             super().__init__("state_estimator")
 
-        def on_shutdown(self):
+        def leave(self):
             left.append(self.get_name())
 
     def fail(node):

@@ -18,7 +18,7 @@ def simulator(monkeypatch):
     rclpy.init(args=[], domain_id=1 + (os.getpid() + 70) % 100)
     node = PyBulletSim()
     yield node
-    node.on_shutdown()
+    node.leave()
     node.destroy_node()
     rclpy.shutdown()
 

@@ -45,6 +45,7 @@ def estimator(*filter_parameters, lockstep=False):
     node = None
     try:
         node = StateEstimator()
+        node.bring_up()
         node.observations = Recorder()
         yield node
     finally:
