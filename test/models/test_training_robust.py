@@ -49,8 +49,8 @@ def duplicated() -> Transitions:
     return data[np.repeat(np.arange(12), 5)]
 
 
-def outlier() -> Transitions:
-    data = motion(60)
+def outlier(n: int = 60) -> Transitions:
+    data = motion(n)
     data.x_next[17] += 1e6
     return data
 
@@ -165,7 +165,7 @@ def test_one_wild_outlier_does_not_end_learning(name):
     """Next to 1e6 all motion looks like none; the models must still see it."""
     config, clean = config_of(name), motion(200, seed=3)
     changes = {"steps": 600} if "steps" in {f.name for f in dataclasses.fields(config)} else {}
-    model, _ = TRAINERS[name](outlier(), LAYOUT, dataclasses.replace(config, **changes), 0, None)
+    model, _ = TRAINERS[name](outlier(200), LAYOUT, dataclasses.replace(config, **changes), 0, None)
     assert one_step_error(model, clean) < 0.5 * one_step_error(Still(), clean)
 
 
