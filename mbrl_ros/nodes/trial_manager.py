@@ -13,7 +13,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from mbrl_ros.control.trial_record import TrialRecord
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import GRAPH
+from mbrl_ros.graph import GRAPH, ROBOT_GRAPH
 from mbrl_ros.nodes.conversions import (
     from_command,
     from_joint_state,
@@ -34,6 +34,8 @@ CALL_TIMEOUT = 10.0  # s, longest wait for a service
 TRIAL_SLACK = 5.0  # s that a real-time trial may take beyond its length before it is given up
 LEARN_TIMEOUT = 120.0  # s, longest wait for the refit between two trials
 FIGURES_TIMEOUT = 2.0  # s, longest wait for the learner's figures, which travel on a topic of their own
+ARM_EVERY = 0.5  # s between two attempts to arm a real robot
+ENDING_FLAGS = ("stopped", "heartbeat", "disarmed")  # of a guard that lets nothing pass any more
 ACTORS = ("mpc_controller", "model_learner")  # nodes that take up the phases of a trial
 
 
@@ -63,11 +65,15 @@ class TrialManager(PipelineNode):
         self.listen_to(JointState, "applied_command", self.on_applied)
         self.listen_to(JointState, "mpc_controller/telemetry", self.on_tick)
         self.listen_to(JointState, "model_learner/telemetry", self.on_learned)
-        self.service_clients = {
-            "arm": self.create_client(SetBool, "command_guard/arm"),
-            "reset": self.create_client(Trigger, "pybullet_sim/reset"),
-            "run": self.create_client(SetBool, "pybullet_sim/run"),
-        }
+        self.service_clients = {"arm": self.create_client(SetBool, "command_guard/arm")}
+        self.ready_to_start = self.start_asked = False
+        if self.config.operator:
+            self.create_service(Trigger, "~/start_trial", self.guarded(self.on_start_trial))
+        else:
+            self.service_clients |= {
+                "reset": self.create_client(Trigger, "pybullet_sim/reset"),
+                "run": self.create_client(SetBool, "pybullet_sim/run"),
+            }
         if self.config.lockstep:
             self.tick_done = self.publish_to(Header, "tick_done")
             self.listen_to(Header, "tick_done", self.on_tick_done)
@@ -108,6 +114,15 @@ class TrialManager(PipelineNode):
         if self.record is not None:
             u = from_command(message, self.robot.actuators, self.robot.command_interface)
             self.record.applied[from_time(message.header.stamp)] = (u, message.header.frame_id)
+            if self.config.operator:
+                self.look_at_guard(message.header.frame_id)
+
+    def look_at_guard(self, flag: str) -> None:
+        """End the trial where the guard lets nothing pass any more; what it said before it was armed does not count."""
+        record = self.record
+        armed = record is not None and any(f not in ENDING_FLAGS for _, f in record.applied.values())
+        if record is not None and (flag in ENDING_FLAGS[:2] or (flag in ENDING_FLAGS and armed)):
+            record.ended_early = f"the guard is {'disarmed: no ' if flag == 'heartbeat' else ''}{flag}"
 
     def on_tick(self, message: JointState) -> None:
         """Record the controller's figures."""
@@ -122,6 +137,13 @@ class TrialManager(PipelineNode):
     def on_learned(self, message: JointState) -> None:
         """Keep the learner's figures of the last trial."""
         self.learned = from_scalars(message)
+
+    def on_start_trial(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """The operator lets the robot move."""
+        response.success = self.ready_to_start and not self.start_asked
+        response.message = "the trial begins" if response.success else f"not now: {self._doing}"
+        self.start_asked |= response.success
+        return response
 
     # trials
 
@@ -147,21 +169,20 @@ class TrialManager(PipelineNode):
 
     def run_trial(self, index: int, policy: str) -> None:
         """One trial: reset, announce, arm, run, disarm, wait for the learner, score."""
-        self.doing(f"trial {index}: reset")
-        self.call("reset", Trigger.Request())
-        self.announce("run", index, policy)
-        self.record = TrialRecord(index, policy)
-        self.call("arm", SetBool.Request(data=True))
-        self.doing(f"trial {index}: {policy}")
-        self.call("run", SetBool.Request(data=True))
+        if self.config.operator:
+            self.start_with_operator(index, policy)
+        else:
+            self.start_in_simulation(index, policy)
+        assert self.record is not None
         limit = float("inf") if self.config.lockstep else self.robot.trial_duration + TRIAL_SLACK
         in_time = spin_until(self, self.finished, limit)
         if in_time and self.config.lockstep:  # the learner ends its tick first, or the order would be left to chance
             last_ns = max(self.record.observations)
             self.require(spin_until(self, lambda: self.learner_tick_ns == last_ns, LEARN_TIMEOUT), ["model_learner"])
-        self.call("run", SetBool.Request(data=False))
-        self.call("arm", SetBool.Request(data=False))
+        if not self.config.operator:
+            self.call("run", SetBool.Request(data=False))
         record, self.record = self.record, None
+        self.call("arm", SetBool.Request(data=False))
         if not in_time:
             if self.exit_code is not None:
                 raise InterruptedRunError
@@ -170,6 +191,59 @@ class TrialManager(PipelineNode):
         self.announce("done", index, policy)
         spin_until(self, lambda: self.learned.get("trial") == index, FIGURES_TIMEOUT)
         self.keep(record)
+
+    def start_in_simulation(self, index: int, policy: str) -> None:
+        """Reset the simulator, announce the trial, arm, let time pass."""
+        self.doing(f"trial {index}: reset")
+        self.call("reset", Trigger.Request())
+        self.announce("run", index, policy)
+        self.record = TrialRecord(index, policy)
+        self.call("arm", SetBool.Request(data=True))
+        self.doing(f"trial {index}: {policy}")
+        self.call("run", SetBool.Request(data=True))
+
+    def start_with_operator(self, index: int, policy: str) -> None:
+        """Wait for the operator's word, announce the trial and arm; what speaks against arming is said and waited for.
+
+        A robot that cannot be armed for `arm_timeout` waits for the operator's word again: who has turned away must not
+        be surprised by a robot that begins to move.
+        """
+        while self.record is None:
+            self.wait_for_operator(index)
+            deadline = time.monotonic() + self.config.arm_timeout
+            while self.record is None and time.monotonic() < deadline:
+                self.announce("run", index, policy)  # again after a while, so that the base policy begins anew
+                if not (reasons := self.try_to_arm()):
+                    self.record = TrialRecord(index, policy)
+                    self.doing(f"trial {index}: {policy}")
+                    return
+                self.doing(f"trial {index}: {reasons}")
+                self.get_logger().warning(reasons, throttle_duration_sec=2.0)
+            self.announce("wait", index, policy)
+            self.get_logger().error(f"trial {index} has not begun; call {self.get_name()}/start_trial again")
+
+    def wait_for_operator(self, index: int) -> None:
+        """Serve callbacks until ~/start_trial is called."""
+        self.doing(f"trial {index}: waiting for {self.get_name()}/start_trial")
+        self.get_logger().info(f"trial {index}: put the robot at its start, then call {self.get_name()}/start_trial")
+        self.ready_to_start, self.start_asked = True, False
+        asked = spin_until(self, lambda: self.start_asked)
+        self.ready_to_start = False
+        if not asked:
+            raise InterruptedRunError
+
+    def try_to_arm(self) -> str:
+        """Ask the guard to arm, for a while; returns all that speaks against it, empty where it is armed."""
+        end, client = time.monotonic() + ARM_EVERY, self.service_clients["arm"]
+        while True:
+            future = client.call_async(SetBool.Request(data=True))
+            self.require(spin_until(self, future.done, CALL_TIMEOUT), {"arm"})
+            if future.result().success:
+                return ""
+            if time.monotonic() > end:
+                return future.result().message
+            if spin_until(self, lambda: False, self.robot.dt) or self.exit_code is not None:
+                raise InterruptedRunError
 
     def keep(self, record: TrialRecord) -> None:
         """Score a trial, write it and publish its figures."""
@@ -203,6 +277,8 @@ class TrialManager(PipelineNode):
         """Publish a phase and wait until everyone concerned has taken it up."""
         self.acknowledged.clear()
         self.trial.publish(to_status("trial", self.robot.name, OK, phase, {"index": index, "policy": policy}))
+        if phase == "wait":
+            return
         expected = {f"{node} {index} {phase}" for node in ACTORS}
         timeout = LEARN_TIMEOUT if phase == "done" else CALL_TIMEOUT
         self.require(spin_until(self, lambda: expected <= self.acknowledged, timeout), expected - self.acknowledged)
@@ -223,7 +299,8 @@ class TrialManager(PipelineNode):
 
     def not_ready(self) -> list[str]:
         """Nodes that are not up and connected, with what they wait for."""
-        others = [spec.name for spec in GRAPH if spec.name != self.get_name()]
+        graph = ROBOT_GRAPH if self.config.operator else GRAPH
+        others = [spec.name for spec in graph if spec.name != self.get_name()]
         absent = [f"{name} (not heard of)" for name in others if name not in self.waiting]
         waiting = [f"{name} (waiting for {topics})" for name, topics in self.waiting.items() if topics]
         return absent + waiting + [f"{self.get_name()} (waiting for {topic})" for topic in self.unconnected()]
