@@ -14,9 +14,11 @@ from typing import Any
 import yaml
 
 from mbrl_ros.config import allowed
+from mbrl_ros.control.change_detection import ChangeConfig
 from mbrl_ros.errors import MbrlError, lookup
-from mbrl_ros.graph import ControllerConfig, SharedConfig
+from mbrl_ros.graph import ControllerConfig, LearnerConfig, SharedConfig
 from mbrl_ros.models import MODELS, model_class
+from mbrl_ros.models.last_layer import AdaptationConfig
 from mbrl_ros.planners import PLANNERS, planner_class
 from mbrl_ros.planners.collocation_solver import CollocationSettings
 from mbrl_ros.planners.risk import RiskConfig
@@ -30,7 +32,10 @@ def tables() -> dict[str, dict[str, Field]]:
     shared = {field.name for field in fields(SharedConfig)}
     result = {
         "controller": {f.name: f for f in fields(ControllerConfig) if f.name not in shared},
+        "learner": {f.name: f for f in fields(LearnerConfig) if f.name not in shared},
         "risk": prefixed("risk", RiskConfig),
+        "adaptation": prefixed("adaptation", AdaptationConfig),
+        "change": prefixed("change", ChangeConfig),
         "collocation_solver": {f.name: f for f in fields(CollocationSettings)},
     }
     models = {name: prefixed(name, model_class(name).config_class) for name in MODELS}

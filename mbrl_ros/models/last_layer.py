@@ -21,7 +21,7 @@ class AdaptationConfig:
     """Settings of the adaptation."""
 
     memory: float = option(
-        1.0, "time constant after which a transition counts for little; 0 is no adaptation", unit="s", low=0.0, high=1e6
+        0.0, "time constant after which a transition counts for little; 0 is no adaptation", unit="s", low=0.0, high=1e6
     )
     prior_std: float = option(
         0.1, "how far a weight may be off the fit, in standard deviations of the target", low=1e-6, high=100.0

@@ -26,7 +26,7 @@ def error(model):
 
 
 def test_transitions_change_the_model_in_use():
-    adapter = Adapter(AdaptationConfig(prior_std=1.0), LAYOUT.dt)
+    adapter = Adapter(AdaptationConfig(memory=1.0, prior_std=1.0), LAYOUT.dt)
     assert adapter.use(FITTED) is FITTED
     assert adapter.take([]) is None
     adapted = adapter.take(pairs(10))
@@ -34,7 +34,7 @@ def test_transitions_change_the_model_in_use():
 
 
 def test_a_new_fit_is_adapted_by_what_is_remembered():
-    adapter = Adapter(AdaptationConfig(prior_std=1.0), LAYOUT.dt)
+    adapter = Adapter(AdaptationConfig(memory=1.0, prior_std=1.0), LAYOUT.dt)
     assert adapter.take(pairs(10)) is None, "there is no model yet"
     assert error(adapter.use(FITTED)) < 0.1 * PUSH
 

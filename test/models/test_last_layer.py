@@ -73,7 +73,7 @@ def test_recursive_is_batch(model, memory):
 def test_a_change_is_taken_up_within_a_second(model):
     """20 transitions at 20 Hz: the error on other motion falls to less than half."""
     world = changed_world(model)
-    adapting = LastLayer(model, AdaptationConfig(), LAYOUT.dt)
+    adapting = LastLayer(model, AdaptationConfig(memory=1.0), LAYOUT.dt)
     for row in motion(world, 20):
         adapting.update(*row)
     x, u, x_next = (np.array(c) for c in zip(*motion(world, 200, seed=6), strict=True))
@@ -97,7 +97,7 @@ def test_old_evidence_fades(model):
 
 def test_the_prior_bounds_the_change(model):
     def size(prior_std):
-        adapting = LastLayer(model, AdaptationConfig(prior_std=prior_std), LAYOUT.dt)
+        adapting = LastLayer(model, AdaptationConfig(memory=1.0, prior_std=prior_std), LAYOUT.dt)
         for row in motion(changed_world(model), 5):
             adapting.update(*row)
         return np.abs(adapting.weights()).max()
@@ -106,7 +106,7 @@ def test_the_prior_bounds_the_change(model):
 
 
 def test_wild_transitions_neither_break_nor_bend_it(model):
-    adapting = LastLayer(model, AdaptationConfig(), LAYOUT.dt)
+    adapting = LastLayer(model, AdaptationConfig(memory=1.0), LAYOUT.dt)
     (x, u, x_next), *_ = motion(model, 1)
     assert adapting.adapted() is model
     adapting.update(x, u, np.full(5, np.nan))
