@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -257,7 +258,7 @@ class TrialManager(PipelineNode):
             f"{result.time_on_target_s:.2f} s on target, {outcome}"
         )
         if self.folder is not None:
-            save_trial(self.folder, record.index, record.arrays(self.task))
+            self.saving(lambda folder: save_trial(folder, record.index, record.arrays(self.task)), self.folder)
         values = {
             "trial": float(result.index),
             "cost": result.cost,
@@ -340,7 +341,16 @@ class TrialManager(PipelineNode):
             command=self.config.command,
             trials=tuple(self.results),
         )
-        write_summary(summary, self.folder)
+        self.saving(lambda folder: write_summary(summary, folder), self.folder)
+
+    def saving(self, write: Callable[[Path], object], folder: Path) -> None:
+        """Write into the run folder; a full disk is reported, and the robot's trials go on."""
+        try:
+            write(folder)
+            self.trouble = ""
+        except MbrlError as error:
+            self.trouble = str(error)
+            self.get_logger().error(self.trouble)
 
 
 def run_all(node: TrialManager) -> None:
