@@ -86,8 +86,8 @@ class PyBulletSim(PipelineNode):
         elif started:
             self.timer.reset()  # or the first tick comes early, and every stamp runs ahead of the clock by as much
             self.stamp_ns = time.time_ns()
+            self.publish_sensors(time.monotonic())
             self.next_tick = time.monotonic() + self.robot.dt
-            self.publish_sensors()
         return response
 
     def new_generator(self) -> np.random.Generator:
@@ -100,10 +100,10 @@ class PyBulletSim(PipelineNode):
         noise = self.rng.standard_normal(2 * n) * np.repeat([self.robot.position_noise, self.robot.velocity_noise], n)
         return to_joint_state(self.stamp_ns, self.robot.joints, self.plant.state + noise)
 
-    def publish_sensors(self) -> None:
-        """Real time: a measurement, published when the sensing delay is over."""
+    def publish_sensors(self, tick_s: float) -> None:
+        """Real time: the measurement of a tick (by the monotonic clock), published when the sensing delay is over."""
         if self.config.sensing_delay > 0:
-            self.outbox.append((time.monotonic() + self.config.sensing_delay, self.stamp_ns, self.measure()))
+            self.outbox.append((tick_s + self.config.sensing_delay, self.stamp_ns, self.measure()))
         else:
             self.sensors.publish(self.measure())
 
@@ -158,7 +158,7 @@ class PyBulletSim(PipelineNode):
             self.dead_time.give(now, self.effort)
         self.advance(due)
         self.held = self.effort
-        self.publish_sensors()
+        self.publish_sensors(due)
         self.ground_truth.publish(to_joint_state(self.stamp_ns, self.robot.joints, self.plant.state))
 
     # lockstep

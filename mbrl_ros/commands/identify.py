@@ -1,0 +1,131 @@
+"""``mbrl_ros identify delay``: a small motion through the guard, the delay it shows, and the robot's YAML with it."""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mbrl_ros.bringup import LOCAL_ONLY, Graph
+from mbrl_ros.commands.robot import robot_parameters
+from mbrl_ros.control.delay_identification import DelayError, actuation_delay
+from mbrl_ros.errors import ConfigError
+from mbrl_ros.graph import NODES
+from mbrl_ros.params_file import check_namespace, write_params_file
+from mbrl_ros.robots.description import RobotDescription, load_robot
+from mbrl_ros.robots.values import Delay
+from mbrl_ros.robots.yaml_edit import write_delay
+
+HELPERS = ("state_estimator", "command_guard")  # the processes that the motion needs
+ARM_TIMEOUT = 20.0  # s
+MOST_FAILED = 0.5  # share of the repetitions that may show nothing
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Body of the command; returns the exit code.
+
+    Raises:
+        MbrlError: a mistake in the arguments or the YAML, or the robot cannot be armed or does not follow.
+    """
+    check_arguments(arguments)
+    robot = load_robot(str(arguments.file))
+    actuator = chosen(robot, arguments.actuator)
+    amplitude = arguments.share * 0.5 * float(robot.u_max[actuator] - robot.u_min[actuator])
+    ask(robot, actuator, amplitude, arguments)
+    parameters = robot_parameters({}, arguments.file)
+    for name, value in LOCAL_ONLY.items():
+        os.environ.setdefault(name, value)
+    with tempfile.TemporaryDirectory(prefix="mbrl_ros_identify_") as folder:
+        path = Path(folder) / "parameters.yaml"
+        write_params_file(path, {name: parameters[name] for name in HELPERS}, arguments.namespace)
+        graph = Graph(path, Path(folder), arguments.namespace, "warn", [NODES[name] for name in HELPERS])
+        try:
+            actuation, sensing = measure(robot, actuator, amplitude, arguments, graph)
+        finally:
+            graph.stop()
+    report(actuation, sensing)
+    delay = Delay(max(0.0, float(np.median(actuation))), max(0.0, float(np.median(sensing))))
+    if not arguments.dry_run:
+        write_delay(arguments.file, delay)
+        print(f"written to {arguments.file}")
+    return 0
+
+
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for an argument out of range, or for a namespace that is none."""
+    allowed = {
+        "share": (0.001, 0.5),
+        "seconds": (0.5, 60.0),
+        "repeats": (1, 100),
+        "half_period": (0.02, 10.0),
+        "longest": (0.01, 5.0),
+    }
+    for name, (low, high) in allowed.items():
+        value = getattr(arguments, name)
+        if not low <= value <= high:
+            raise ConfigError(f"--{name.replace('_', '-')}: {value:g} is not allowed; expected {low:g} to {high:g}")
+    check_namespace(arguments.namespace)
+
+
+def chosen(robot: RobotDescription, name: str | None) -> int:
+    """Number of the actuator that is to move."""
+    if name is None:
+        return 0
+    if name not in robot.actuators:
+        raise ConfigError(f"--actuator: '{name}' is not allowed; choose from: {', '.join(robot.actuators)}")
+    return robot.actuators.index(name)
+
+
+def ask(robot: RobotDescription, actuator: int, amplitude: float, arguments: argparse.Namespace) -> None:
+    """Say what will move, and go on only where somebody agrees."""
+    print(
+        f"{robot.name}: {robot.actuators[actuator]} will move {arguments.repeats} times for {arguments.seconds:g} s "
+        f"by a square wave of {amplitude:.4g} ({robot.command_interface}), through the command guard"
+    )
+    if arguments.yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("--yes: is needed where nobody can be asked, because the robot will move")
+    if input("is the robot free to move? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise ConfigError("nothing was moved")
+
+
+def measure(
+    robot: RobotDescription, actuator: int, amplitude: float, arguments: argparse.Namespace, graph: Graph
+) -> tuple[list[float], list[float]]:
+    """Actuation delay of each repetition and age of each measurement, in s."""
+    from mbrl_ros.nodes.delay_probe import DelayProbe
+
+    probe: Any = DelayProbe(robot, arguments.namespace)
+    found, failed = [], []
+    try:
+        for number in range(arguments.repeats):
+            if died := graph.ended():
+                raise DelayError(f"{died.died} died: {died.why}")
+            probe.arm(ARM_TIMEOUT)
+            try:
+                recording = probe.excite(actuator, amplitude, arguments.seconds, arguments.half_period)
+                found.append(actuation_delay(recording, robot.command_interface, arguments.longest))
+                print(f"repetition {number + 1}: {1e3 * found[-1]:.1f} ms", flush=True)
+            except DelayError as error:
+                failed.append(error)
+                print(f"repetition {number + 1}: {error}", flush=True)
+            time.sleep(robot.dt * float(np.random.default_rng(number).random()))  # another phase to the sensors
+        if failed and len(failed) >= MOST_FAILED * arguments.repeats:
+            raise failed[-1]
+        return found, probe.ages_s
+    finally:
+        probe.close()
+
+
+def report(actuation: list[float], sensing: list[float]) -> None:
+    """Median and spread of both."""
+    for name, values in (("actuation", actuation), ("sensing", sensing)):
+        low, middle, high = 1e3 * np.percentile(values, [25, 50, 75])
+        print(f"{name} delay: median {middle:.1f} ms, half of them from {low:.1f} to {high:.1f} ms, n = {len(values)}")
+    if np.median(sensing) < 0:
+        print("measurements come before their stamps: the clocks do not agree; sensing delay taken as 0")
