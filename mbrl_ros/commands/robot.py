@@ -70,6 +70,8 @@ def robot_parameters(given: Mapping[str, Any], params_file: Path | None) -> dict
             known = ", ".join(spec.name for spec in ROBOT_GRAPH)
             raise ConfigError(f"{given['robot']}: parameters: unknown node '{node}'; choose from: {known}")
         defaults[node] = defaults.get(node, {}) | flatten(values)
+    task = {k: v for k, v in defaults["mpc_controller"].items() if k.startswith("task.")}
+    defaults["trial_manager"] = task | defaults["trial_manager"]  # who scores must know the goal, too
     parameters = resolve(given, params_file, defaults)
     for values in parameters.values():
         if wrong := [option for option in NOT_ON_A_ROBOT if values.get(option)]:
