@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 NODES = ["pybullet_sim", "state_estimator", "model_learner", "mpc_controller", "command_guard", "trial_manager"]
 ROBOT_SIDE = ["link_watchdog"]  # no part of the graph; runs on the robot's computer
+BESIDE = ["lifecycle_manager"]  # where the nodes do not start by themselves
 
 
 def tree(root: str) -> list[tuple[str, list[str]]]:
@@ -34,7 +35,7 @@ setup(
     entry_points={
         "console_scripts": [
             "mbrl_ros = mbrl_ros.cli:main",
-            *(f"{node} = mbrl_ros.nodes.{node}:main" for node in [*NODES, *ROBOT_SIDE]),
+            *(f"{node} = mbrl_ros.nodes.{node}:main" for node in [*NODES, *ROBOT_SIDE, *BESIDE]),
         ]
     },
 )

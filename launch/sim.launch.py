@@ -16,10 +16,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from mbrl_ros.bringup import ENVIRONMENT, LAST, Ending, exit_status, pin
+from mbrl_ros.bringup import ENVIRONMENT, INTERRUPTED, LAST, Ending, exit_status, pin
 from mbrl_ros.config import allowed
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import GRAPH
+from mbrl_ros.graph import GRAPH, MANAGER
 from mbrl_ros.models import MODELS
 from mbrl_ros.params_file import OPTIONS, resolve, write_run_parameters
 from mbrl_ros.planners import PLANNERS
@@ -28,7 +28,6 @@ from mbrl_ros.robots.description import robot_names
 from mbrl_ros.session import finish_summary, look_at_rate, make_report, say_ending
 
 UNSET = "unset"  # leaves the params file, or else the default, in force
-INTERRUPTED = 130  # exit code, as of a shell
 BOOLEANS = ["true", "false"]
 LEVELS = ["debug", "info", "warn", "error", "fatal"]
 CHOICES: dict[str, Iterable[str]] = {"planner": PLANNERS, "model": MODELS}
@@ -83,8 +82,10 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             values["use_sim_time"] = value["use_sim_time"] == "true"
     look_at_rate(parameters, value["fit_rate"] == "true")
     command_line = shlex.join(["ros2", *sys.argv[1:]])
-    run = Run(write_run_parameters(parameters, path(value["output"]), value["namespace"], command_line))
-    nodes = {spec.name: node(spec.name, run.folder / PARAMETERS, value) for spec in GRAPH}
+    names = [spec.name for spec in (GRAPH if parameters["command_guard"]["autostart"] else (*GRAPH, MANAGER))]
+    folder = write_run_parameters(parameters, path(value["output"]), value["namespace"], command_line)
+    run = Run(folder, names)
+    nodes = {name: node(name, run.folder / PARAMETERS, value) for name in names}
     return [*(handler for name, action in nodes.items() for handler in run.handlers(name, action)), *nodes.values()]
 
 
@@ -123,9 +124,9 @@ def node(name: str, params_file: Path, value: dict[str, str]) -> Node:
 class Run:
     """One run: what is to be done when its processes start and end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self.folder = folder
-        self.running = {spec.name for spec in GRAPH}
+        self.running = set(names)
         self.ending: Ending | None = None
 
     def handlers(self, name: str, action: Node) -> list[RegisterEventHandler]:

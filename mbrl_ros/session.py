@@ -51,13 +51,18 @@ def run_graph(
     view = RunView(title(parameters, folder), deadline_ms(parameters))
     if not parameters["command_guard"]["autostart"]:
         nodes = (*nodes, MANAGER)
-        print("the nodes wait to be started: mbrl_ros lifecycle startup")
+        print(f"the nodes wait to be started: mbrl_ros lifecycle startup{in_namespace(arguments.namespace)}")
     with interrupts() as interrupted:
         ending = supervise(folder, arguments, view, interrupted, nodes)
         finish_summary(folder, ending)
         if not arguments.no_report:
             make_report(folder)
     return say_ending(folder, ending)
+
+
+def in_namespace(namespace: str) -> str:
+    """Option of the command line for a namespace; empty for none."""
+    return f" --namespace {namespace}" if namespace else ""
 
 
 def require_display(parameters: Mapping[str, Mapping[str, Any]]) -> None:

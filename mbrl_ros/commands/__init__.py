@@ -5,7 +5,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-MODULES = {name: f"mbrl_ros.commands.{name}" for name in ("data", "bag", "fit", "robot", "check", "identify")}
+MODULES = {
+    name: f"mbrl_ros.commands.{name}" for name in ("data", "bag", "fit", "robot", "check", "identify", "lifecycle")
+}
 FORMATS = ("mcap", "sqlite3")
 
 
@@ -16,6 +18,7 @@ def add_commands(commands: Any) -> None:
     add_fit(commands.add_parser("fit", help="fit a model to recorded data, without a robot"))
     add_robot(commands.add_parser("robot", help="a real robot learns its task"))
     add_check(commands.add_parser("check", help="check the description of a real robot, and the running robot"))
+    add_lifecycle(commands.add_parser("lifecycle", help="take the managed nodes of a running graph up and down"))
     identify = commands.add_parser("identify", help="measure what a robot's description needs")
     add_identify(identify.add_subparsers(dest="what", required=True, metavar="WHAT"))
 
@@ -115,3 +118,9 @@ def add_identify(what: Any) -> None:
     delay.add_argument("--dry-run", action="store_true", help="measure, and leave the file as it is")
     delay.add_argument("--yes", action="store_true", help="do not ask before the robot moves")
     delay.add_argument("--namespace", default="", help="ROS namespace of the robot")
+
+
+def add_lifecycle(lifecycle: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros lifecycle``."""
+    lifecycle.add_argument("action", choices=("startup", "pause", "resume", "cleanup", "shutdown"))
+    lifecycle.add_argument("--namespace", default="", help="ROS namespace of the graph")

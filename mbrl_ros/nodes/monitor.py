@@ -57,5 +57,6 @@ class MonitorSession:
 
     def close(self) -> None:
         """End the session."""
+        self._executor.shutdown()
         self._node.destroy_node()
         self._context.try_shutdown()
