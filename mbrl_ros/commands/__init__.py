@@ -90,6 +90,12 @@ def add_robot(robot: argparse.ArgumentParser) -> None:
     robot.add_argument("--start-model", help="model file, as `mbrl_ros fit` writes it, to start from")
     robot.add_argument("--seed", type=int, help="seed of every random generator (default 0)")
     robot.add_argument("--trials", type=int, help="largest number of trials (default 12)")
+    robot.add_argument(
+        "--autostart",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="nodes configure and activate themselves (default); else they wait to be told",
+    )
     robot.add_argument("--output", type=Path, help="run folder; one with a run in it is resumed")
     robot.add_argument("--namespace", default="", help="ROS namespace of the graph")
     robot.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error", "fatal"))
