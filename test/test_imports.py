@@ -17,7 +17,7 @@ LAYERS = (
     ("types", "errors", "config", "resources", "registry"),
     ("models", "tasks", "robots", "policies", "data", "estimation", "safety"),
     ("planners",),
-    ("reporting", "control", "benchmarks"),
+    ("reporting", "control", "benchmarks", "visualisation"),
     (
         "graph",
         "params_file",

@@ -79,6 +79,7 @@ class Problem:
             others are kept within limits by the task's cost, see `constraints.ConstrainedTask`.
         x_max: upper state limits (nx,).
         replan_every: control periods until the next plan; what a planner remembers is shifted by as many.
+        on_evaluated: told start (nx,), actions (N, H, nu) and costs (N,) of all that is tried; None while nobody looks.
     """
 
     dynamics: Dynamics
@@ -92,6 +93,7 @@ class Problem:
     replan_every: int = 1
     x_min: np.ndarray | None = None
     x_max: np.ndarray | None = None
+    on_evaluated: Callable[[np.ndarray, np.ndarray, np.ndarray], None] | None = None
 
 
 @dataclass(frozen=True)

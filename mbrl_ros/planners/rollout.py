@@ -22,4 +22,7 @@ def evaluate(problem: Problem, x0: np.ndarray, actions: np.ndarray, rng: np.rand
     with np.errstate(over="ignore", invalid="ignore"):
         running = problem.task.running_cost(states[:, :, :-1], actions[None]).sum(axis=-1)
         costs = problem.risk(running + problem.task.terminal_cost(states[:, :, -1]))
-    return np.where(np.isfinite(costs), costs, np.inf)
+    costs = np.where(np.isfinite(costs), costs, np.inf)
+    if problem.on_evaluated is not None:
+        problem.on_evaluated(x0, actions, costs)
+    return costs

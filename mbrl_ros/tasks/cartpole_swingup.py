@@ -42,6 +42,7 @@ class CartpoleSwingup:
     config_class = CartpoleSwingupConfig
     target_angle = np.radians(15.0)  # rad from upright
     target_position = 0.5  # m from the centre
+    goal_state = np.zeros(4)  # upright in the middle, at rest; for pictures
 
     def __init__(self, config: CartpoleSwingupConfig) -> None:
         self.config = config
