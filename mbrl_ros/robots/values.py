@@ -64,10 +64,11 @@ def convert(kind: Any, key: str, value: Any, values: Mapping[str, Any] | None = 
 def read_ranges(key: str, value: Any, values: Mapping[str, Any]) -> tuple[Range, ...]:
     """Limits as a list over the joints, or by name: ``{base_x: 2.0, elbow: [0.0, 2.6]}``."""
     if isinstance(value, dict):
-        base = str(values.get("base", "none"))
-        names = [*(values.get("joints") or []), *(values.get("base_states") or BASE_STATES.get(base, ()))]
+        base_states = values.get("base_states") or BASE_STATES.get(str(values.get("base", "none")), ())
+        lists = [part for part in (values.get("joints"), base_states) if isinstance(part, (list, tuple))]
+        names = [name for part in lists for name in part if isinstance(name, str)]
         if unknown := [name for name in value if name not in names]:
-            raise ConfigError(f"{key}: unknown name '{unknown[0]}'; choose from: {', '.join(map(str, names))}")
+            raise ConfigError(f"{key}: unknown name '{unknown[0]}'; choose from: {', '.join(names)}")
         return tuple(read_range(key, value[name]) if name in value else np.inf for name in names)
     if not isinstance(value, list):
         raise ConfigError(
