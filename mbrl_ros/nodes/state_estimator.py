@@ -142,8 +142,11 @@ class StateEstimator(ManagedNode):
             self.publish_observation(stamp_ns)
 
     def on_timer(self) -> None:
-        """One observation of a timer, predicted to its stamp; there is none before the first measurement."""
-        stamp_ns = self.output_clock.stamp(self.get_clock().now().nanoseconds)
+        """One observation of a timer, predicted to its stamp; there is none before the first measurement.
+
+        Its moment lies back by the sensing delay: what has not arrived yet is for the controller's model to predict.
+        """
+        stamp_ns = self.output_clock.stamp(self.get_clock().now().nanoseconds - self.robot.sensing_ns)
         if stamp_ns is not None and math.isfinite(self.estimator.newest):
             self.publish_observation(stamp_ns)
 
