@@ -159,6 +159,11 @@ class RobotDescription:
         position = np.array(self.start_position) if self.start_position else middle[: len(self.joints)]
         return np.concatenate([position, np.zeros(len(self.joints) + len(self.base_states))])
 
+    @property
+    def sensing_ns(self) -> int:
+        """Known sensing delay in ns."""
+        return round(1e9 * self.delay.sensing_s) if self.delay else 0
+
     def delay_ticks(self, lockstep: bool) -> int:
         """Control periods between an observation and the moment from which the command that follows from it acts.
 
