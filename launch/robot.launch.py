@@ -11,7 +11,7 @@ from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from mbrl_ros.commands.robot import NOT_ON_A_ROBOT, robot_parameters, start_service
-from mbrl_ros.graph import MANAGER, ROBOT_GRAPH
+from mbrl_ros.graph import MANAGER, ROBOT_GRAPH, nodes_to_start
 from mbrl_ros.params_file import OPTIONS, write_run_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS
 from mbrl_ros.session import look_at_rate
@@ -38,8 +38,8 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     parameters = robot_parameters(given, SIM.path(value["params_file"]))
     look_at_rate(parameters, value["fit_rate"] == "true")
     command_line = shlex.join(["ros2", *sys.argv[1:]])
-    specs = ROBOT_GRAPH if parameters["command_guard"]["autostart"] else (*ROBOT_GRAPH, MANAGER)
-    names = [spec.name for spec in specs]
+    names = [spec.name for spec in nodes_to_start(parameters, ROBOT_GRAPH)]
+    names += [] if parameters["command_guard"]["autostart"] else [MANAGER.name]
     folder = write_run_parameters(parameters, SIM.path(value["output"]), value["namespace"], command_line)
     print(f"each trial begins with: ros2 service call {start_service(value['namespace'])} std_srvs/srv/Trigger")
     run = SIM.Run(folder, names)

@@ -16,10 +16,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from mbrl_ros.bringup import ENVIRONMENT, INTERRUPTED, LAST, Ending, exit_status, pin
+from mbrl_ros.bringup import ENVIRONMENT, INTERRUPTED, LAST, Ending, clock_of, exit_status, pin
 from mbrl_ros.config import allowed
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import GRAPH, MANAGER
+from mbrl_ros.graph import GRAPH, MANAGER, nodes_to_start
 from mbrl_ros.models import MODELS
 from mbrl_ros.params_file import OPTIONS, resolve, write_run_parameters
 from mbrl_ros.planners import PLANNERS
@@ -82,7 +82,8 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             values["use_sim_time"] = value["use_sim_time"] == "true"
     look_at_rate(parameters, value["fit_rate"] == "true")
     command_line = shlex.join(["ros2", *sys.argv[1:]])
-    names = [spec.name for spec in (GRAPH if parameters["command_guard"]["autostart"] else (*GRAPH, MANAGER))]
+    names = [spec.name for spec in nodes_to_start(parameters)]
+    names += [] if parameters["command_guard"]["autostart"] else [MANAGER.name]
     folder = write_run_parameters(parameters, path(value["output"]), value["namespace"], command_line)
     run = Run(folder, names)
     nodes = {name: node(name, run.folder / PARAMETERS, value) for name in names}
@@ -115,6 +116,7 @@ def node(name: str, params_file: Path, value: dict[str, str]) -> Node:
         name=name,
         namespace=value["namespace"],
         parameters=[str(params_file)],
+        remappings=[clock_of(value["namespace"])],
         arguments=["--ros-args", "--log-level", value["log_level"]],
         additional_env=ENVIRONMENT,
         output="both",

@@ -134,8 +134,15 @@ def require_packages(without: Sequence[str] = ()) -> None:
 
 def node_arguments(params_file: Path, namespace: str, log_level: str) -> list[str]:
     """ROS arguments of a node process."""
-    remap = ["-r", f"__ns:=/{namespace.strip('/')}"] if namespace.strip("/") else []
+    remap = ["-r", ":=".join(clock_of(namespace))]
+    if namespace.strip("/"):
+        remap += ["-r", f"__ns:=/{namespace.strip('/')}"]
     return ["--ros-args", "--params-file", str(params_file), *remap, "--log-level", log_level]
+
+
+def clock_of(namespace: str) -> tuple[str, str]:
+    """Remapping of /clock to that of the namespace: graphs in lockstep have a time each, and may share a ROS domain."""
+    return "/clock", "/".join(["", *filter(None, namespace.split("/")), "clock"])
 
 
 def start(name: str, arguments: Sequence[str], logs: Path, environment: Mapping[str, str]) -> subprocess.Popen:

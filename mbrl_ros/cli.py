@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mbrl_ros.commands import MODULES, add_commands, run
+from mbrl_ros.commands import MODULES, add_commands, add_remote_learner, run
 from mbrl_ros.errors import MbrlError
 
 
@@ -39,6 +39,7 @@ def add_sim(sim: argparse.ArgumentParser) -> None:
     sim.add_argument(
         "--start-model", help="model file, as `mbrl_ros fit` writes it, to start from; no base trials then"
     )
+    add_remote_learner(sim)
     sim.add_argument("--seed", type=int, help="seed of every random generator (default 0)")
     sim.add_argument("--trials", type=int, help="largest number of trials (default 12)")
     sim.add_argument("--lockstep", action="store_true", default=None, help="deterministic, as fast as it goes")

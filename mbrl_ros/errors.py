@@ -32,6 +32,10 @@ class ModelRejectedError(MbrlError):
     """Model bytes that are damaged, of another robot or of an unknown format."""
 
 
+class MessageError(MbrlError):
+    """A message that cannot be used: of the wrong form, or with values that no node of ours sends."""
+
+
 class StoreError(MbrlError):
     """The transition store cannot be opened, read or written."""
 

@@ -4,7 +4,7 @@ Read by the command line (`bringup`), by ``launch/sim.launch.py`` and by the nod
 three cannot drift apart. Imports no ROS: parameters are validated before any node starts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,7 @@ class ControllerConfig(SharedConfig):
     mode: str = option("mpc", "mpc plans again and again, the other modes once a trial", choices=tuple(MODES))
     replan_every: int = option(1, "mpc: control periods from one plan to the next", low=1, high=1000)
     budget: float = option(0.6, "planning time as a share of the control period", low=0.01, high=1.0)
+    model_topic: str = option("dynamics_model", "where models come from; that of a fleet's learner for a fleet")
     threads: int = option(1, "threads that share the particles of a plan; the plan stays the same", low=1, high=64)
 
 
@@ -94,6 +95,7 @@ class LearnerConfig(SharedConfig):
 
     model: str = option(DEFAULT_MODEL, "kind of dynamics model")
     start_model: str = option("", "model file to start from; empty starts with none")
+    fleet: str = option("", "namespaces of the robots to learn from, separated by commas; empty: its own")
     refit_every: int = option(10, "new transitions after which the model is refitted during a trial", low=1, high=10000)
     error_horizon: int = option(16, "periods over which error and coverage are measured", low=1, high=1000)
     calibrate: bool = option(False, "widen or narrow predictions to what the last trials' motion says of them")
@@ -109,6 +111,7 @@ class TrialConfig(SharedConfig):
     planner: str = option("cem", "planning method, for the record")
     model: str = option(DEFAULT_MODEL, "kind of dynamics model, for the record")
     command: str = option("", "command line of the run, for the record")
+    remote_learner: bool = option(False, "the learner is started elsewhere; trials go on when it is lost")
     start_timeout: float = option(60.0, "longest wait for the graph to be ready", unit="s", low=1.0, high=3600.0)
     operator: bool = option(False, "no simulator: each trial begins when ~/start_trial is called")
     arm_timeout: float = option(
@@ -141,10 +144,17 @@ GRAPH = (
 )
 MANAGED = ("state_estimator", "model_learner", "mpc_controller", "command_guard")  # in the order of activation
 SIMULATOR = "pybullet_sim"
+LEARNER = "model_learner"
 ROBOT_GRAPH = tuple(spec for spec in GRAPH if spec.name != SIMULATOR)  # on a real robot
 MANAGER = NodeSpec("lifecycle_manager", SharedConfig)  # beside the graph where the nodes do not start by themselves
 NODES = {spec.name: spec for spec in GRAPH}
 ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
+
+
+def nodes_to_start(parameters: Mapping[str, Mapping[str, Any]], nodes: Sequence[NodeSpec] = GRAPH) -> list[NodeSpec]:
+    """Those of `nodes` that one computer starts: without the learner where that is started elsewhere."""
+    remote = parameters["trial_manager"]["remote_learner"]
+    return [spec for spec in nodes if not (remote and spec.name == LEARNER)]
 
 
 def group_classes(spec: NodeSpec, config: Any) -> dict[str, type]:

@@ -25,7 +25,19 @@ EVERY_NODE = "/**"
 RESUME_OFFSET = 1000.0  # s; the lockstep clock of a resumed run starts at a multiple of it
 WALL_CLOCK = 10**18  # ns; stamps from here on, 2001, are of real time, earlier ones of lockstep
 # Parameters that are options, too.
-OPTIONS = ("robot", "planner", "model", "start_model", "seed", "trials", "lockstep", "autostart", "gui")
+OPTIONS = (
+    "robot",
+    "planner",
+    "model",
+    "start_model",
+    "model_topic",
+    "remote_learner",
+    "seed",
+    "trials",
+    "lockstep",
+    "autostart",
+    "gui",
+)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mbrl_ros.bringup import LOCAL_ONLY, Ending, Graph, require_packages, watch
 from mbrl_ros.errors import ConfigError, MbrlError
-from mbrl_ros.graph import GRAPH, MANAGER, NodeSpec
+from mbrl_ros.graph import GRAPH, MANAGER, NodeSpec, nodes_to_start
 from mbrl_ros.params_file import OPTIONS, check_namespace, check_planning_rate, resolve, write_run_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
 from mbrl_ros.reporting.summary import RunSummary, read_summary, write_summary
@@ -48,6 +48,7 @@ def run_graph(
     """Start the nodes with these parameters, show them until they have ended, write the report."""
     look_at_rate(parameters, arguments.fit_rate)
     folder = write_run_parameters(parameters, arguments.output, arguments.namespace, command_line)
+    nodes = nodes_to_start(parameters, nodes)
     view = RunView(title(parameters, folder), deadline_ms(parameters))
     if not parameters["command_guard"]["autostart"]:
         nodes = (*nodes, MANAGER)

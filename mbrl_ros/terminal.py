@@ -38,6 +38,11 @@ def number(value: float, digits: int = 2) -> str:
     return "-" if not math.isfinite(value) else f"{value:.{digits}f}"
 
 
+def whole(value: float) -> str:
+    """A count, or a dash where there is none."""
+    return "-" if not math.isfinite(value) else str(int(value))
+
+
 def trial_cells(trial: Mapping[str, float]) -> list[str]:
     """One trial as text, in the order of COLUMNS."""
 
@@ -46,7 +51,7 @@ def trial_cells(trial: Mapping[str, float]) -> list[str]:
 
     planning = " / ".join(number(get(f"planning_{k}"), 1) for k in ("p50", "p99", "max"))
     return [
-        f"{int(get('trial'))}",
+        whole(get("trial")),
         "mpc" if get("mpc") else "base",
         number(get("experience"), 1),
         number(get("cost"), 1),
@@ -54,9 +59,9 @@ def trial_cells(trial: Mapping[str, float]) -> list[str]:
         "yes" if get("solved") else "no",
         number(get("one_step_error"), 3),
         number(get("multi_step_error"), 3),
-        f"{int(get('refits'))}",
+        whole(get("refits")),
         planning if math.isfinite(get("planning_p50")) else "-",
-        f"{int(get('deadline_misses'))}",
+        whole(get("deadline_misses")),
     ]
 
 
@@ -101,8 +106,8 @@ def render(view: RunView) -> RenderableType:
     get = view.tick.get
     now = (
         f"planning {view.planning()} ms of {view.deadline_ms:.0f} (p50 / p99 / max)   "
-        f"misses {int(get('deadline_misses', 0))}   cost of the plan {number(get('cost', math.nan))}   "
-        f"spread {number(get('spread', math.nan))}   model {int(get('model_version', 0))}"
+        f"misses {whole(get('deadline_misses', 0))}   cost of the plan {number(get('cost', math.nan))}   "
+        f"spread {number(get('spread', math.nan))}   model {whole(get('model_version', 0))}"
     )
     parts: list[RenderableType] = [trials, Text(), nodes, Text(), Text(now)]
     return Panel(Group(*parts), title=view.title, border_style="cyan")

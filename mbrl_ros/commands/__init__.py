@@ -88,6 +88,7 @@ def add_robot(robot: argparse.ArgumentParser) -> None:
     robot.add_argument("--planner", help="planner (default cem)")
     robot.add_argument("--model", help="dynamics model (default gaussian_process)")
     robot.add_argument("--start-model", help="model file, as `mbrl_ros fit` writes it, to start from")
+    add_remote_learner(robot)
     robot.add_argument("--seed", type=int, help="seed of every random generator (default 0)")
     robot.add_argument("--trials", type=int, help="largest number of trials (default 12)")
     robot.add_argument(
@@ -101,6 +102,16 @@ def add_robot(robot: argparse.ArgumentParser) -> None:
     robot.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error", "fatal"))
     robot.add_argument("--fit-rate", action="store_true", help="reduce a planner that is too slow here")
     robot.add_argument("--no-report", action="store_true", help="leave out the report at the end")
+
+
+def add_remote_learner(command: argparse.ArgumentParser) -> None:
+    """Options for a learner that is started elsewhere, see docs/fleet.md."""
+    command.add_argument(
+        "--remote-learner", action="store_true", default=None, help="the learner is started elsewhere, not here"
+    )
+    command.add_argument(
+        "--model-topic", help="where models come from (default dynamics_model); a fleet's: docs/fleet.md"
+    )
 
 
 def add_check(check: argparse.ArgumentParser) -> None:

@@ -81,10 +81,11 @@ class Learner:
         self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = list(
             zip(data.x, data.u, data.x_next, data.trajectory.tolist(), strict=True)
         )
+        self._sources = [0] * len(self._rows)  # which robot of a fleet each row is of; of no use for stored ones
         self.model: Any = None
         self.version = 0
         self.trained_on = 0
-        self._trial_start, self._trial_model = len(self._rows), None
+        self._trials: dict[int, tuple[int, Any]] = {}  # source -> row and model that its trial began with
         self._deviations: list[np.ndarray] = []  # standardised errors (k, H, nx) of the last trials
         self._change = change or ChangeConfig()
         self._detector = ChangeDetector(self._change)
@@ -93,14 +94,15 @@ class Learner:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, pair: Pair, trial: int) -> None:
-        """Store a transition durably, or keep it until it can be; only then does it count.
+    def add(self, pair: Pair, trial: int, source: int = 0) -> None:
+        """Store a transition of a robot durably, or keep it until it can be; only then does it count.
 
         Raises:
             StoreError: it was refused; it is not learned from either.
         """
         self._store.append(pair.stamp_ns, trial, pair.trajectory, pair.x, pair.u, pair.x_next, pair.flag)
         self._rows.append((pair.x, pair.u, pair.x_next, pair.trajectory))
+        self._sources.append(source)
 
     def changed(self, pair: Pair) -> bool:
         """Whether this transition, held against the newest model, says that the robot has changed.
@@ -124,21 +126,23 @@ class Learner:
         """Number of transitions from before the robot's last change; 0 until there are enough newer ones."""
         return self.changed_at if len(self) - self.changed_at >= self._change.fresh else 0
 
-    def begin_trial(self) -> None:
-        """Remember where the trial begins and which model it begins with."""
-        self._trial_start, self._trial_model = len(self), self.model
+    def begin_trial(self, source: int = 0) -> None:
+        """Remember where the trial of a robot begins and which model it begins with."""
+        self._trials[source] = len(self), self.model
 
-    def data(self, start: int = 0) -> Transitions:
-        """Transitions from row `start` on."""
-        x, u, x_next, trajectory = zip(*self._rows[start:], strict=True)
+    def data(self, start: int = 0, source: int | None = None) -> Transitions:
+        """Transitions from row `start` on, of one robot or of all; each trajectory in one piece."""
+        rows = [i for i in range(start, len(self)) if source in (None, self._sources[i])]
+        rows.sort(key=lambda i: self._rows[i][3])  # stable: of a single robot they are in this order already
+        x, u, x_next, trajectory = zip(*(self._rows[i] for i in rows), strict=True)
         return Transitions(np.array(x), np.array(u), np.array(x_next), np.array(trajectory))
 
-    def judge_trial(self, horizon: int) -> Verdict:
-        """Judge the model that the trial began with on this trial's motion, and calibrate by it the models to come."""
-        model = self._trial_model
-        if model is None or len(self) == self._trial_start:
+    def judge_trial(self, horizon: int, source: int = 0) -> Verdict:
+        """Judge the model that a robot's trial began with on its motion, and calibrate by it the models to come."""
+        start, model = self._trials.get(source, (len(self), None))
+        if model is None or source not in self._sources[start:]:
             return Verdict()
-        motion = self.data(self._trial_start)
+        motion = self.data(start, source)
         errors = one_step_error(model, motion), multi_step_error(model, motion, horizon)
         z = deviations(model, motion, horizon)
         if len(z) == 0:

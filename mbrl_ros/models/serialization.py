@@ -20,6 +20,8 @@ from mbrl_ros.models.layout import StateLayout
 
 FORMAT = "1"
 MAX_HEADER = 1 << 20  # bytes; a header of ours has a few thousand
+MAX_BYTES = 1 << 28  # of a whole model; a Gaussian process of 1000 points has 32 MB
+MAX_VERSION = 10**9  # far more than a robot's life has models; so no message can use the numbers up
 NO_DIGEST = "0" * 64
 # Arrays that any model may have; all are positive.
 OPTIONAL_SHAPES = {"horizon_scale": "calibrated_periods state", "observation_std": "state"}
@@ -68,6 +70,7 @@ def to_bytes(model: Any, version: int, data_size: int, robot: str) -> bytes:
         "sha256": NO_DIGEST,
     }
     data = safetensors.numpy.save({k: np.ascontiguousarray(a) for k, a in model.arrays.items()}, metadata)
+    check_size(len(data))
     unsigned = sort_header(data)
     return unsigned.replace(NO_DIGEST.encode(), hashlib.sha256(unsigned).hexdigest().encode(), 1)
 
@@ -77,8 +80,9 @@ def from_bytes(data: bytes, robot: str, layout: StateLayout) -> tuple[Any, Model
 
     Raises:
         ModelRejectedError: the bytes are damaged or not a model of ours, or it is one of another robot, layout,
-            format or kind, or its arrays are not those of a usable model. The message says which.
+            format or kind, too large, or its arrays are not those of a usable model. The message says which.
     """
+    check_size(len(data))
     metadata = verified_metadata(data)
     header = read_header(metadata)
     if header.robot != robot:
@@ -95,6 +99,12 @@ def from_bytes(data: bytes, robot: str, layout: StateLayout) -> tuple[Any, Model
         raise ModelRejectedError(f"the model's arrays cannot be read: {error}") from None
     check_arrays(cls, layout, arrays)
     return cls(layout, arrays), header
+
+
+def check_size(size: int) -> None:
+    """Refuse what is larger than any model of ours, before it is copied or read."""
+    if size > MAX_BYTES:
+        raise ModelRejectedError(f"a model of {size} bytes; expected at most {MAX_BYTES}")
 
 
 def header_length(data: bytes) -> int:
@@ -139,6 +149,8 @@ def read_header(metadata: dict[str, str]) -> ModelHeader:
         if not (metadata[key].isdecimal() and len(metadata[key]) < 20):
             raise ModelRejectedError(f"the model's {key} is {metadata[key]!r}; expected a whole number")
         numbers[key] = int(metadata[key])
+    if numbers["version"] > MAX_VERSION:
+        raise ModelRejectedError(f"the model's version is {numbers['version']}; expected at most {MAX_VERSION}")
     return ModelHeader(metadata["kind"], metadata["robot"], checksum=metadata["sha256"], **numbers)
 
 

@@ -231,7 +231,7 @@ class ManagedNode(LifecycleNodeMixin, GraphNode):
         self.begin()
         missed, self._missed = self._missed, {}
         for callback, message in missed.values():
-            callback(message)
+            self.take_in(callback, message)
 
     def _deactivate(self) -> None:
         try:

@@ -3,27 +3,26 @@
 import array
 import sys
 import tempfile
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Header, String, UInt8MultiArray, UInt64
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from std_msgs.msg import UInt8MultiArray
 
 from mbrl_ros.control.learner import Fitted, Learner, Verdict
 from mbrl_ros.control.start_model import Start, read_start
-from mbrl_ros.data.pairing import Pair, TransitionPairer
+from mbrl_ros.data.pairing import Pair
 from mbrl_ros.data.patient_store import PatientStore
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.models.trainers import TRAINERS
-from mbrl_ros.nodes.conversions import from_command, from_observation, from_time, status_values, to_scalars, to_time
-from mbrl_ros.nodes.managed_node import ManagedNode
+from mbrl_ros.nodes.conversions import STATE, status_name, to_status
+from mbrl_ros.nodes.learner_member import Member, fleet_namespaces
+from mbrl_ros.nodes.managed_node import NOT_ACTIVE, ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
-from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, run
+from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, LIFECYCLE, OK, WAITING_FOR, WARN, GraphNode, run
 from mbrl_ros.reporting.run_folder import (
     TRANSITIONS,
     create_run_folder,
@@ -33,15 +32,17 @@ from mbrl_ros.reporting.run_folder import (
 )
 from mbrl_ros.types import Transitions
 
+FIRST_MODEL = "the first model"  # what a robot waits for whose learner has a past
+
 
 class ModelLearner(ManagedNode):
     """Aggregates transitions and refits: in a thread of its own in real time, inside the tick in lockstep."""
 
     what = "model"
-    resuming = False
 
     def __init__(self) -> None:
         super().__init__("model_learner")
+        self.members: list[Member] = []
         self.own_folder = ""  # where nothing is to be kept, it is kept for as long as the process lives
 
     def examine(self, problems: Problems) -> None:
@@ -50,6 +51,8 @@ class ModelLearner(ManagedNode):
         if cfg.output:
             with problems:
                 create_run_folder(Path(cfg.output))
+        with problems:
+            fleet_namespaces(cfg.fleet, cfg.lockstep)
         if cfg.start_model and self.robot is not None:
             with problems:
                 read_start(Path(cfg.start_model), self.robot, cfg.model)
@@ -65,39 +68,28 @@ class ModelLearner(ManagedNode):
         train, settings = TRAINERS[cfg.model], self.groups[cfg.model]
         self.learner = Learner(self.store, robot.layout, train, settings, cfg.seed, self.groups["change"])
         self.learner.version = max(model_versions(self.folder), default=0)
-        self.pairer = TransitionPairer(round(1e9 * robot.dt), self.store.next_trajectory)
-        self.trial, self.policy, self.phase = 0, "", "done"
-        self.active_version, self.fit_seconds = 0, 0.0
-        self.verdict = Verdict()
+        self.fit_seconds = 0.0
+        self.fits_started = self.fits_finished = 0
         self.rows_at_fit = 0  # transitions there were when the newest fit began
         self.changes = 0  # of the robot, as far as its motion tells
         self.problems: dict[str, str] = {}  # what is wrong with: storing, fitting, keeping the model
-        self.observed_ns = self.applied_ns = 0
-        self.lead_ns = robot.delay_ticks(lockstep=True) * round(1e9 * robot.dt)  # of a command's stamp, in lockstep
-        self.open_tick: int | None = None  # lockstep: tick that has yet to be reported done
-        self.open_trial: int | None = None  # trial whose end has yet to be acknowledged
         self.start = read_start(Path(cfg.start_model), robot, cfg.model) if cfg.start_model else None
         self.full_fit_due = len(self.learner) > 0 and not self.start_holds()
-        self.resuming = self.full_fit_due or self.start is not None
         self.pool = ThreadPoolExecutor(1)
         self.at_cleanup.callback(self.pool.shutdown, wait=False, cancel_futures=True)
         self.running: Future[Fitted] | None = None
         self.models = self.publish_to(UInt8MultiArray, "dynamics_model", LATCHED)
-        self.telemetry = self.publish_to(JointState, "~/telemetry")
-        self.ready = self.publish_to(String, "trial_ready")
-        self.listen_to(UInt64, "mpc_controller/model_version", self.on_active_version, LATCHED)
-        self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
-        self.listen_to(JointState, "observation", self.on_observation, periodic=True)
-        self.listen_to(JointState, "applied_command", self.on_applied, periodic=True)
-        if cfg.lockstep:
-            self.tick_done = self.publish_to(Header, "tick_done")
+        robots = fleet_namespaces(cfg.fleet, cfg.lockstep) or [""]
+        self.members = [Member(self, k, name, len(robots)) for k, name in enumerate(robots)]
+        for member in self.members:
+            member.resuming, member.awaits = self.full_fit_due or self.start is not None, int(self.full_fit_due)
         self.create_wall_timer(0.02, self.guarded(self.on_timer))
         self.create_wall_timer(1.0, self.guarded(self.store_what_waits))
 
     def begin(self) -> None:
         """See ManagedNode; the model to start from is published once."""
         self.doing(f"{len(self.learner)} transitions in the store")
-        if self.start is not None and self.learner.model is None:
+        if self.start is not None and self.learner.model is None and not self.full_fit_due:
             self.start_from(self.start)
 
     def rest(self) -> None:
@@ -121,68 +113,61 @@ class ModelLearner(ManagedNode):
 
     def unconnected(self) -> list[str]:
         """See GraphNode; a run with a past does not begin before the controller uses what that has taught."""
-        return super().unconnected() + (["the first model"] if self.resuming else [])
+        return super().unconnected() + ([FIRST_MODEL] if any(m.resuming for m in self.members) else [])
+
+    def publish_diagnostics(self) -> None:
+        """See GraphNode; each robot of a fleet hears the state of its learner under a name of its own."""
+        super().publish_diagnostics()
+        fleet = [member for member in self.members if member.namespace]
+        if fleet:
+            self._diagnostics.publish(DiagnosticArray(status=[self.state_for(member) for member in fleet]))
+
+    def state_for(self, member: Member) -> DiagnosticStatus:
+        """State of this node as the trial manager of one robot wants it: what others lack does not hold it up."""
+        prefix = member.topic("")
+        lacks = [topic for topic in GraphNode.unconnected(self) if topic.startswith(prefix)] if self.active else []
+        missing = ", ".join(lacks + [FIRST_MODEL] * member.resuming + [NOT_ACTIVE] * (not self.active))
+        level = ERROR if self.trouble else WARN if missing else OK
+        values = {LIFECYCLE: self.lifecycle, WAITING_FOR: missing}
+        return to_status(status_name(member.topic(self.get_name()), STATE), self.robot.name, level, self._doing, values)
 
     # what comes in
 
     def on_timer(self) -> None:
         """Work; but in lockstep a refit during a trial belongs to a tick, or its moment would be left to chance."""
-        if not (self.config.lockstep and self.phase == "run"):
+        if not (self.config.lockstep and any(m.phase == "run" for m in self.members)):
             self.work()
 
-    def on_observation(self, message: JointState) -> None:
-        """Pair the observation, unless the estimator had to bridge a measurement: nothing is learned from guesses."""
-        self.observed_ns = from_time(message.header.stamp)
-        x = from_observation(message, self.robot.joints, self.robot.base_states)
-        self.take([] if message.header.frame_id else self.pairer.observe(self.observed_ns, x))
+    def end_trial(self, member: Member) -> None:
+        """A trial is over: judge the model, refit on everything and acknowledge."""
+        member.open_trial, member.verdict = member.trial, Verdict()
+        if len(self.learner):
+            member.verdict = self.learner.judge_trial(self.config.error_horizon, member.number)
+            if not self.start_holds():
+                self.full_fit_due, member.awaits = True, self.fits_started + 1
+        self.work()
 
-    def on_applied(self, message: JointState) -> None:
-        """Pair the command that was really applied."""
-        self.applied_ns = from_time(message.header.stamp)
-        u = from_command(message, self.robot.actuators, self.robot.command_interface)
-        self.take(self.pairer.apply(self.applied_ns, u, message.header.frame_id))
+    def catch_up(self, version: int) -> None:
+        """Count on from a version in use that is newer than all of this run folder, which is not the one it is from.
 
-    def on_active_version(self, message: UInt64) -> None:
-        """The controller has taken a model into use."""
-        self.active_version = message.data
-        self.settle()
-
-    def on_trial(self, message: DiagnosticStatus) -> None:
-        """A trial begins, or is over: then judge the model, refit on everything and acknowledge."""
-        values = status_values(message)
-        self.trial, self.policy, self.phase = int(values["index"]), values["policy"], message.message
-        if self.phase == "run":
-            self.learner.begin_trial()
-            self.ready.publish(String(data=f"{self.get_name()} {self.trial} run"))
-        elif self.phase == "wait":  # a real robot could not be armed
+        A controller takes no model that is older than its own.
+        """
+        if version <= self.learner.version:
             return
-        elif len(self.learner):
-            self.verdict = self.learner.judge_trial(self.config.error_horizon)
-            self.open_trial, self.full_fit_due = self.trial, not self.start_holds()
-            self.work()
-        else:
-            self.open_trial, self.verdict = self.trial, Verdict()
-            self.settle()
+        self.get_logger().warning(
+            f"model {version} is in use, but {self.folder} ends with {self.learner.version}: counting on from {version}"
+        )
+        self.learner.version = version
+        if self.learner.model is not None:
+            data = to_bytes(self.learner.model, version + 1, self.learner.trained_on, self.robot.name)
+            self.learner.version += 1
+            self.publish_model(data)
 
     # what is made of it
 
-    def take(self, pairs: list[Pair]) -> None:
-        """Store transitions, then work on the model where that is due."""
-        for pair in pairs:
-            try:
-                self.learner.add(pair, self.trial)
-                self.report_store()
-                self.watch(pair)
-            except MbrlError as error:
-                self.problems["store"] = str(error)
-                self.get_logger().error(f"transition not stored: {error}", throttle_duration_sec=1.0)
-        if self.config.lockstep and self.observed_ns + self.lead_ns == self.applied_ns:
-            self.open_tick = self.observed_ns
-            self.work()
-
     def watch(self, pair: Pair) -> None:
-        """Say so where the robot has changed."""
-        if self.learner.changed(pair):
+        """Say so where the robot has changed; where robots of a fleet differ, none of them has."""
+        if len(self.members) == 1 and self.learner.changed(pair):
             self.changes += 1
             since = len(self.learner) - self.learner.changed_at
             self.get_logger().warning(
@@ -206,9 +191,8 @@ class ModelLearner(ManagedNode):
     def refit_due(self) -> bool:
         """Whether enough new transitions have come during a trial that plans."""
         news = len(self.learner) - self.rows_at_fit
-        return (
-            not self.start_holds() and self.phase == "run" and self.policy == "mpc" and news >= self.config.refit_every
-        )
+        planning = any(member.planning for member in self.members)
+        return not self.start_holds() and planning and news >= self.config.refit_every
 
     def work(self) -> None:
         """Start the fit that is due, take up the one that is finished, report what is settled."""
@@ -218,6 +202,7 @@ class ModelLearner(ManagedNode):
             warm, self.full_fit_due = not self.full_fit_due, False
             self.doing(f"fitting {len(self.learner)} transitions")
             self.rows_at_fit = len(self.learner)
+            self.fits_started += 1
             self.running = self.pool.submit(self.learner.fit, self.data(), warm)
             if self.config.lockstep:
                 self.finish(self.running)
@@ -226,6 +211,7 @@ class ModelLearner(ManagedNode):
     def finish(self, future: "Future[Fitted]") -> None:
         """Publish the model of a finished fit; after a failed one the last good model stays."""
         self.running = None
+        self.fits_finished += 1
         try:
             fitted = future.result()
             if self.config.calibrate:
@@ -251,30 +237,10 @@ class ModelLearner(ManagedNode):
             self.get_logger().error(str(error))
 
     def settle(self) -> None:
-        """Acknowledge the tick or the trial once the controller uses the newest model."""
-        busy = self.running is not None or self.full_fit_due
-        if busy or (self.learner.model is not None and self.active_version != self.learner.version):
-            return
-        self.resuming = False
-        if self.open_tick is not None:
-            self.tick_done.publish(Header(frame_id=self.get_name(), stamp=to_time(self.open_tick)))
-            self.open_tick = None
-        if self.open_trial is not None:
-            self.publish_trial()
-            self.ready.publish(String(data=f"{self.get_name()} {self.open_trial} done"))
-            self.open_trial = None
-
-    def publish_trial(self) -> None:
-        """Figures of the trial that has ended."""
-        values = {
-            "trial": float(self.open_trial or 0),
-            **asdict(self.verdict),
-            "transitions": float(len(self.learner)),
-            "model_version": float(self.learner.version),
-            "fit_seconds": self.fit_seconds,
-            "robot_changes": float(self.changes),
-        }
-        self.telemetry.publish(to_scalars(time.time_ns(), values))
+        """Acknowledge what is settled, see `Member.settle`."""
+        version = 0 if self.learner.model is None else self.learner.version
+        for member in self.members:
+            member.settle(version, self.fits_finished)
 
     def status(self) -> tuple[bytes, dict[str, object]]:
         """See GraphNode."""
@@ -284,11 +250,10 @@ class ModelLearner(ManagedNode):
             "transitions": len(self.learner),
             "not_stored_yet": self.store.waiting,
             "model_version": self.learner.version,
-            "version_in_use": self.active_version,
             "fitting": self.running is not None,
             "fit_seconds": f"{self.fit_seconds:.2f}",
-            **{name: f"{value:.4g}" for name, value in asdict(self.verdict).items()},
             "robot_changes": self.changes,
+            **{name: value for member in self.members for name, value in member.figures().items()},
         }
 
     def statuses(self) -> dict[str, tuple[bytes, dict[str, object]]]:

@@ -16,14 +16,14 @@ from mbrl_ros.control.adaptation import Adapter
 from mbrl_ros.control.controller import Controller, Tick
 from mbrl_ros.control.problem import make_problem
 from mbrl_ros.data.pairing import Pair, TransitionPairer
-from mbrl_ros.errors import ModelRejectedError
+from mbrl_ros.errors import MessageError, ModelRejectedError
 from mbrl_ros.models import model_class
-from mbrl_ros.models.serialization import from_bytes
+from mbrl_ros.models.serialization import ModelHeader, check_size, from_bytes
 from mbrl_ros.nodes.conversions import (
+    NANOSECONDS,
     from_command,
     from_observation,
     from_time,
-    status_values,
     to_command,
     to_scalars,
     to_table,
@@ -32,9 +32,11 @@ from mbrl_ros.nodes.conversions import (
 from mbrl_ros.nodes.managed_node import ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
 from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, run
+from mbrl_ros.nodes.trial_phase import WORDS, from_phase
 from mbrl_ros.planners import planner_class
 from mbrl_ros.policies.smooth_random import SmoothRandom
 
+LATEST_NS = (2**31 - 1) * NANOSECONDS  # what a ROS time can hold
 LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
 
 TICKS_KEPT = 200  # ticks over which the planning time is reported
@@ -83,8 +85,8 @@ class MpcController(ManagedNode):
         }
         self.plan_uncertainty = self.make_publisher(Float64MultiArray, "~/plan_uncertainty", 10)
         self.model_version = self.publish_to(UInt64, "~/model_version", LATCHED)
-        self.ready = self.publish_to(String, "trial_ready")
-        self.listen_to(UInt8MultiArray, "dynamics_model", self.on_model, LATCHED)
+        self.ready = self.publish_to(String, "trial_ready", WORDS)
+        self.listen_to(UInt8MultiArray, cfg.model_topic, self.on_model, LATCHED)
         self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
         self.listen_to(JointState, "observation", self.on_observation, periodic=True)
         if self.adapter.enabled:
@@ -105,9 +107,9 @@ class MpcController(ManagedNode):
         self.controller.problem = replace(make_problem(config, groups, self.robot), dynamics=dynamics)
 
     def on_model(self, message: UInt8MultiArray) -> None:
-        """Check a model now, use it between two ticks; a damaged one is refused and the last one stays."""
+        """Check a model now, use it between two ticks; a damaged or older one is refused and the last one stays."""
         try:
-            model, header = from_bytes(bytes(message.data), self.robot.name, self.robot.layout)
+            model, header = self.checked_model(message)
         except ModelRejectedError as error:
             self.rejected += 1
             self.get_logger().error(f"model rejected, version {self.version} stays in use: {error}")
@@ -115,6 +117,19 @@ class MpcController(ManagedNode):
         self.controller.use(self.adapter.use(self.prepared(model)))
         self.version = header.version
         self.model_version.publish(UInt64(data=self.version))
+
+    def checked_model(self, message: UInt8MultiArray) -> tuple[Any, ModelHeader]:
+        """The model of a message.
+
+        Raises:
+            ModelRejectedError: see `from_bytes`, or it is older than the one in use. That one again is taken: it is
+                what a learner sends that was killed before it could write down which version it had sent last.
+        """
+        check_size(len(message.data))
+        model, header = from_bytes(bytes(message.data), self.robot.name, self.robot.layout)
+        if header.version < self.version:
+            raise ModelRejectedError(f"the model has version {header.version}, older than {self.version} in use")
+        return model, header
 
     def prepared(self, model: Any) -> Any:
         """The model as this node's parameters want it used."""
@@ -131,18 +146,18 @@ class MpcController(ManagedNode):
 
     def on_trial(self, message: DiagnosticStatus) -> None:
         """Take up a phase of the trials and say so."""
-        values = status_values(message)
-        self.trial, self.acting = int(values["index"]), message.message == "run"
+        announced = from_phase(message)
+        self.trial, self.acting = announced.index, announced.phase == "run"
         self.waiting = None
         if self.acting:
             self.ticks = 0
             self.controller.reset()
-            self.base = values["policy"] == "base"
+            self.base = announced.policy == "base"
             rng = np.random.default_rng([self.config.seed, self.trial])
             low, high = self.robot.u_min, self.robot.u_max
             self.policy = SmoothRandom(self.groups["policy"], low, high, self.robot.trial_steps, rng)
         self.doing(f"trial {self.trial}: {'base policy' if self.base else 'planning'}" if self.acting else "idle")
-        self.ready.publish(String(data=f"{self.get_name()} {self.trial} {message.message}"))
+        self.ready.publish(String(data=f"{self.get_name()} {self.trial} {announced.phase}"))
 
     def on_observation(self, message: JointState) -> None:
         """One tick of control."""
@@ -153,6 +168,10 @@ class MpcController(ManagedNode):
             self.skipped += 1  # a newer observation is waiting
             return
         x = from_observation(message, self.robot.joints, self.robot.base_states)
+        if not (0 <= stamp_ns <= LATEST_NS - self.delay_ticks * self.dt_ns and np.all(np.isfinite(x))):
+            raise MessageError(
+                f"observation: {x.tolist()} at {1e-9 * stamp_ns:g} s; expected finite numbers and a time"
+            )
         if self.adapter.enabled and self.waiting is None:
             self.adapt([] if message.header.frame_id else self.pairer.observe(stamp_ns, x))
             if self.config.lockstep and self.ticks and self.applied_ns < stamp_ns - self.dt_ns:

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from mbrl_ros.errors import MbrlError
+from mbrl_ros.errors import MbrlError, MessageError
 from mbrl_ros.graph import NODES
 from mbrl_ros.nodes.conversions import STATE, status_name, to_status
 from mbrl_ros.nodes.parameters import follow_changes, load_configuration
@@ -59,6 +59,7 @@ class GraphNode(Node):
         self.robot: Any = None
         self.exit_code: int | None = None
         self.trouble = ""
+        self.refused, self.last_refused = 0, ""  # messages that could not be used, and why the last one
         self._doing = "starting"
         self._links: list[tuple[str, Callable[[], int]]] = []
         self._heard: dict[str, Stream] = {}
@@ -119,9 +120,18 @@ class GraphNode(Node):
         def note(message: Any) -> None:
             if heard is not None:
                 heard.note()
-            callback(message)
+            self.take_in(callback, message)
 
         return self.guarded(note)
+
+    def take_in(self, callback: Callable, message: Any) -> None:
+        """Give a message to its callback; what cannot be used is counted, said and passed over."""
+        try:
+            callback(message)
+        except MessageError as error:
+            self.refused += 1
+            self.last_refused = str(error)
+            self.get_logger().error(f"message refused: {error}", throttle_duration_sec=1.0)
 
     def note_sent(self, topic: str) -> None:
         """Count a message of a periodic stream that this node has published."""
@@ -174,6 +184,8 @@ class GraphNode(Node):
         level = ERROR if self.trouble else max(level, WARN) if missing else level
         message = self.trouble or (f"waiting for {missing}" if missing else self._doing)
         values: dict[str, object] = {LIFECYCLE: self.lifecycle, WAITING_FOR: missing}
+        if self.refused:
+            values |= {"messages_refused": self.refused, "last_refused": self.last_refused}
         array = DiagnosticArray(status=[self._status(STATE, level, message, values)])
         array.status += [self._status(what, level, self._doing, values) for what, (level, values) in told.items()]
         array.header.stamp = self.get_clock().now().to_msg()

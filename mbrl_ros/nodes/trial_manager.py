@@ -1,5 +1,6 @@
 """The trial manager: resets the robot, lets the base policy and then the planner act, scores, stops when solved."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from mbrl_ros.control.trial_record import TrialRecord
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import GRAPH, ROBOT_GRAPH
+from mbrl_ros.graph import GRAPH, LEARNER, NODES, ROBOT_GRAPH
 from mbrl_ros.nodes.conversions import (
     from_command,
     from_joint_state,
@@ -24,9 +25,9 @@ from mbrl_ros.nodes.conversions import (
     own_statuses,
     status_values,
     to_scalars,
-    to_status,
 )
-from mbrl_ros.nodes.pipeline_node import LATCHED, OK, RELIABLE, WAITING_FOR, PipelineNode, run, spin_until
+from mbrl_ros.nodes.pipeline_node import LATCHED, RELIABLE, WAITING_FOR, PipelineNode, run, spin_until
+from mbrl_ros.nodes.trial_phase import WORDS, TrialPhase, to_phase
 from mbrl_ros.reporting.run_folder import SUMMARY, create_run_folder, save_trial
 from mbrl_ros.reporting.summary import RunSummary, TrialResult, read_summary, software_versions, write_summary
 from mbrl_ros.tasks import TASKS
@@ -37,7 +38,8 @@ LEARN_TIMEOUT = 120.0  # s, longest wait for the refit between two trials
 FIGURES_TIMEOUT = 2.0  # s, longest wait for the learner's figures, which travel on a topic of their own
 ARM_EVERY = 0.5  # s between two attempts to arm a real robot
 ENDING_FLAGS = ("stopped", "heartbeat", "disarmed")  # of a guard that lets nothing pass any more
-ACTORS = ("mpc_controller", "model_learner")  # nodes that take up the phases of a trial
+LOST_AFTER = 5.0  # s without its diagnostics, which come every second, after which a learner elsewhere is lost
+ACTORS = ("mpc_controller", LEARNER)  # nodes that take up the phases of a trial
 
 
 class InterruptedRunError(Exception):
@@ -56,12 +58,14 @@ class TrialManager(PipelineNode):
         self.record: TrialRecord | None = None
         self.waiting: dict[str, str] = {}  # node -> topics it still waits for
         self.acknowledged: set[str] = set()
+        self.expected: set[str] = set()  # words that acknowledge a phase
+        self.heard_at: dict[str, float] = {}  # node -> when its state was last heard of, monotonic
         self.learned: dict[str, float] = {}
         self.learner_tick_ns = 0
         self.trial = self.publish_to(DiagnosticStatus, "trial", LATCHED)
         self.telemetry = self.create_publisher(JointState, "~/telemetry", 50)
         self.listen_to(DiagnosticArray, "/diagnostics", self.on_diagnostics, RELIABLE)
-        self.listen_to(String, "trial_ready", self.on_ready)
+        self.listen_to(String, "trial_ready", self.on_ready, WORDS)
         self.listen_to(JointState, "observation", self.on_observation)
         self.listen_to(JointState, "applied_command", self.on_applied)
         self.listen_to(JointState, "mpc_controller/telemetry", self.on_tick)
@@ -90,11 +94,14 @@ class TrialManager(PipelineNode):
     def on_diagnostics(self, message: DiagnosticArray) -> None:
         """Who is up and connected."""
         for name, status in own_statuses(message, self.get_namespace()):
-            self.waiting[name] = status_values(status).get(WAITING_FOR, "")
+            if name in NODES:
+                self.waiting[name] = status_values(status).get(WAITING_FOR, "")
+                self.heard_at[name] = time.monotonic()
 
     def on_ready(self, message: String) -> None:
         """A node has taken up a phase."""
-        self.acknowledged.add(message.data)
+        if message.data in self.expected:
+            self.acknowledged.add(message.data)
 
     def on_observation(self, message: JointState) -> None:
         """Record an observation; end the trial where the robot leaves its range."""
@@ -277,12 +284,21 @@ class TrialManager(PipelineNode):
     def announce(self, phase: str, index: int, policy: str) -> None:
         """Publish a phase and wait until everyone concerned has taken it up."""
         self.acknowledged.clear()
-        self.trial.publish(to_status("trial", self.robot.name, OK, phase, {"index": index, "policy": policy}))
-        if phase == "wait":
-            return
-        expected = {f"{node} {index} {phase}" for node in ACTORS}
+        self.expected = {f"{node} {index} {phase}" for node in ACTORS if phase != "wait"}
+        self.trial.publish(to_phase(TrialPhase(index, phase, policy), self.robot.name))
         timeout = LEARN_TIMEOUT if phase == "done" else CALL_TIMEOUT
-        self.require(spin_until(self, lambda: expected <= self.acknowledged, timeout), expected - self.acknowledged)
+        self.require(spin_until(self, lambda: not self.unanswered(), timeout), self.unanswered())
+        if self.expected - self.acknowledged:
+            self.get_logger().warning(f"trial {index}: nothing heard of {LEARNER} for {LOST_AFTER:g} s, going on")
+
+    def unanswered(self) -> set[str]:
+        """Words that are still waited for; not for those of a learner elsewhere that is lost."""
+        lost = self.learner_lost()
+        return {word for word in self.expected - self.acknowledged if not (lost and word.startswith(LEARNER))}
+
+    def learner_lost(self) -> bool:
+        """Whether a learner on another computer has fallen silent: the controller goes on with its last model."""
+        return self.config.remote_learner and time.monotonic() - self.heard_at.get(LEARNER, -math.inf) > LOST_AFTER
 
     def wait_for_graph(self) -> None:
         """Wait until every node is up and every topic has both its ends."""
@@ -303,7 +319,8 @@ class TrialManager(PipelineNode):
         graph = ROBOT_GRAPH if self.config.operator else GRAPH
         others = [spec.name for spec in graph if spec.name != self.get_name()]
         absent = [f"{name} (not heard of)" for name in others if name not in self.waiting]
-        waiting = [f"{name} (waiting for {topics})" for name, topics in self.waiting.items() if topics]
+        lost = {LEARNER} if LEARNER in self.waiting and self.learner_lost() else set()
+        waiting = [f"{n} (waiting for {t})" for n, t in self.waiting.items() if t and n not in lost]
         return absent + waiting + [f"{self.get_name()} (waiting for {topic})" for topic in self.unconnected()]
 
     def call(self, name: str, request: Any) -> None:

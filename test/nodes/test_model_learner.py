@@ -45,7 +45,7 @@ def test_a_resumed_run_waits_until_the_controller_uses_what_the_store_has_taught
     learner.on_timer()
     assert learner.learner.version == 1
     assert "the first model" in learner.unconnected(), "fitted, but not in use yet"
-    learner.on_active_version(UInt64(data=1))
+    learner.members[0].on_active_version(UInt64(data=1))
     assert "the first model" not in learner.unconnected()
 
 
@@ -69,7 +69,7 @@ def test_after_a_fit_that_fails_the_last_good_model_stays_in_use_and_the_status_
 
 def test_in_lockstep_no_timer_starts_a_refit_during_a_trial(learner):
     learner.on_timer()
-    learner.phase, learner.policy, learner.rows_at_fit = "run", "mpc", 0
+    learner.members[0].phase, learner.members[0].policy, learner.rows_at_fit = "run", "mpc", 0
     assert learner.refit_due()
     learner.on_timer()
     assert learner.learner.version == 1

@@ -77,11 +77,11 @@ def move(node, count):
     """Transitions come in, as if from the pairer."""
     rng = np.random.default_rng(2)
     first = len(node.learner)
-    node.take([Pair((first + k) * STEP_NS, *transition(rng), 0) for k in range(count)])
+    node.members[0].take([Pair((first + k) * STEP_NS, *transition(rng), 0) for k in range(count)])
 
 
 def in_a_planning_trial(node):
-    node.phase, node.policy = "run", "mpc"
+    node.members[0].phase, node.members[0].policy = "run", "mpc"
 
 
 def test_the_model_is_published_as_the_first_version_and_waited_for(make, model):
@@ -91,7 +91,7 @@ def test_the_model_is_published_as_the_first_version_and_waited_for(make, model)
     expected, _ = from_bytes(model.read_bytes(), ROBOT.name, ROBOT.layout)
     assert header.version == 1 and header.data_size == SIZE
     assert all(np.array_equal(written.arrays[k], v) for k, v in expected.arrays.items())
-    node.on_active_version(UInt64(data=1))
+    node.members[0].on_active_version(UInt64(data=1))
     assert "the first model" not in node.unconnected()
 
 
