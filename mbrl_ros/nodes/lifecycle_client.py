@@ -9,7 +9,7 @@ from std_srvs.srv import Trigger
 
 from mbrl_ros.graph import MANAGER
 
-FIND_TIMEOUT = 10.0  # s, longest wait until the manager is found
+FIND_TIMEOUT = 30.0  # s, longest wait until the manager is found
 
 
 def call_manager(action: str, namespace: str = "", timeout: float = FIND_TIMEOUT) -> tuple[bool, str]:

@@ -5,6 +5,7 @@ others need, last the guard; deactivated first is the guard, so that nothing mov
 """
 
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ SHUTDOWN = (
     (State.PRIMARY_STATE_ACTIVE, Transition.TRANSITION_ACTIVE_SHUTDOWN, "shutdown"),
 )
 ACTIONS = ("startup", "pause", "resume", "cleanup", "shutdown")  # services of the manager
-LOOK_EVERY = 0.2  # s between two looks at whether a node that was asked is still there
+LOOK_EVERY = 0.2  # s between two looks at who is there
+COME_TIMEOUT = 60.0  # s, how long `startup` waits for processes that are being started
 Steps = Sequence[tuple[int, int, str]]
 
 
@@ -53,11 +55,12 @@ class LifecycleManager(GraphNode):
             )
             for name in MANAGED
         }
+        self.sleeping: list[Future] = []  # what goes on at the next look
         self.last_states = dict.fromkeys(MANAGED, "unknown")
         works = (self.startup, self.pause, self.resume, self.cleanup, self.shut_down)
         for action, work in zip(ACTIONS, works, strict=True):
             self.create_service(Trigger, f"~/{action}", self.answering(work), callback_group=one_after_the_other)
-        self.create_wall_timer(LOOK_EVERY, self.guarded(self.give_up_on_the_dead))
+        self.create_wall_timer(LOOK_EVERY, self.guarded(self.look))
         self.doing("waiting for ~/startup")
 
     def answering(self, work: Callable[[], Awaitable[list[str]]]) -> Callable[..., Awaitable[Any]]:
@@ -75,13 +78,19 @@ class LifecycleManager(GraphNode):
 
     async def startup(self) -> list[str]:
         """Configure every node, so that all problems come at once, then activate them in order: all or none."""
+        end = time.monotonic() + COME_TIMEOUT
+        while time.monotonic() < end and not all(self.is_there(name) for name in MANAGED):
+            await self.next_look()
         problems = [p for name in MANAGED if (p := await self.walk(name, UP[:1]))]
         return problems or await self.resume()
 
     async def resume(self) -> list[str]:
         """Activate in order; where one cannot be, those that were are deactivated again."""
         for name in MANAGED:
-            if problem := await self.walk(name, UP[1:]):
+            problem = await self.walk(name, UP[1:])
+            if not problem and self.last_states[name] != "active":
+                problem = f"{name} is {self.last_states[name]}: startup first"
+            if problem:
                 return [problem, *await self.pause()]
         return []
 
@@ -100,7 +109,7 @@ class LifecycleManager(GraphNode):
     async def walk(self, name: str, steps: Steps) -> str:
         """Take a node the steps that its state allows; returns what went wrong, empty where nothing did."""
         state_of, change = self.askers[name]
-        if not state_of.service_is_ready() or not change.service_is_ready():
+        if not self.is_there(name):
             self.last_states[name] = "not there"
             return f"{name} is not there"
         for start, transition, label in steps:
@@ -125,8 +134,20 @@ class LifecycleManager(GraphNode):
         self.asked.remove((client, future))
         return answer
 
-    def give_up_on_the_dead(self) -> None:
-        """Nobody answers for a process that has ended."""
+    def is_there(self, name: str) -> bool:
+        """Whether the node can be asked."""
+        return all(client.service_is_ready() for client in self.askers[name])
+
+    def next_look(self) -> Future:
+        """Something to wait for until the next look."""
+        self.sleeping.append(Future(executor=self.executor))
+        return self.sleeping[-1]
+
+    def look(self) -> None:
+        """Wake who sleeps; nobody answers for a process that has ended."""
+        sleeping, self.sleeping = self.sleeping, []
+        for future in sleeping:
+            future.set_result(None)
         for client, future in self.asked:
             if not client.service_is_ready():
                 future.cancel()

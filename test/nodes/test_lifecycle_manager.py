@@ -1,0 +1,131 @@
+"""The life-cycle manager with managed nodes in one process: order, all or none, answers that name who failed."""
+
+import os
+import time
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+from mbrl_ros.graph import MANAGED
+from mbrl_ros.nodes import lifecycle_manager
+from mbrl_ros.nodes.lifecycle_manager import ACTIONS, LifecycleManager
+from mbrl_ros.nodes.managed_node import ManagedNode
+
+
+class Bench:
+    """A manager and the nodes it manages, with nothing in them but their life cycle."""
+
+    def __init__(self):
+        rclpy.init(args=[], domain_id=1 + (os.getpid() + 55) % 100)
+        self.log = log = []
+
+        class Hollow(ManagedNode):
+            def set_up(self):
+                log.append(f"set_up {self.get_name()}")
+
+            def begin(self):
+                log.append(f"begin {self.get_name()}")
+
+            def rest(self):
+                log.append(f"rest {self.get_name()}")
+
+        self.manager = LifecycleManager()
+        self.nodes = {name: Hollow(name) for name in MANAGED}
+        self.operator = rclpy.create_node("operator")
+        self.executor = SingleThreadedExecutor()
+        for node in (self.manager, self.operator, *self.nodes.values()):
+            self.executor.add_node(node)
+        self.clients = {a: self.operator.create_client(Trigger, f"lifecycle_manager/{a}") for a in ACTIONS}
+
+    def until(self, done):
+        end = time.monotonic() + 30.0
+        while not done():
+            assert time.monotonic() < end, self.log
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def call(self, action):
+        """The answer, and what the nodes have done for it."""
+        self.log.clear()
+        self.until(self.clients[action].service_is_ready)
+        future = self.clients[action].call_async(Trigger.Request())
+        self.until(future.done)
+        return future.result().success, future.result().message, list(self.log)
+
+    def remove(self, name):
+        node = self.nodes.pop(name)
+        self.executor.remove_node(node)
+        node.destroy_node()
+        self.until(lambda: not self.manager.is_there(name))
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    it = Bench()
+    yield it
+    for node in (it.manager, it.operator, *it.nodes.values()):
+        node.destroy_node()
+    rclpy.shutdown()
+
+
+def steps(step, names=MANAGED):
+    return [f"{step} {name}" for name in names]
+
+
+def test_up_in_order_and_down_with_the_guard_first(bench):
+    down = tuple(reversed(MANAGED))
+    assert MANAGED[-1] == "command_guard"
+    done, said, log = bench.call("startup")
+    assert done and said == ", ".join(f"{name} active" for name in MANAGED)
+    assert log == steps("set_up") + steps("begin")
+    assert bench.call("startup") == (True, said, []), "there is nothing left to do"
+    assert bench.call("pause")[::2] == (True, steps("rest", down))
+    assert bench.call("resume")[::2] == (True, steps("begin"))
+    assert bench.call("cleanup")[::2] == (True, steps("rest", down))
+    assert bench.call("resume")[:2] == (False, "state_estimator is unconfigured: startup first")
+    assert bench.call("startup")[0]
+    assert bench.call("shutdown") == (True, ", ".join(f"{name} ended" for name in MANAGED), steps("rest", down))
+    assert {node.lifecycle for node in bench.nodes.values()} == {"finalized"}
+    assert {node.exit_code for node in bench.nodes.values()} == {0}
+
+
+def test_all_or_none_and_the_answer_names_who_failed(bench):
+    for name in ("model_learner", "command_guard"):
+        bench.nodes[name].set_parameters([Parameter("robot", value="nobody")])
+    done, said, log = bench.call("startup")
+    assert not done and not any(step.startswith("begin") for step in log)
+    assert [part.split(":")[0] for part in said.split("; ")] == ["model_learner", "command_guard"]
+    for name in ("model_learner", "command_guard"):
+        bench.nodes[name].set_parameters([Parameter("robot", value="cartpole")])
+    bench.nodes["mpc_controller"].begin = lambda: 1 / 0
+    done, said, log = bench.call("startup")
+    assert not done and said.startswith("mpc_controller: activate failed")
+    assert log[-2:] == steps("rest", ("model_learner", "state_estimator"))
+    assert not any(node.active for node in bench.nodes.values())
+
+
+def test_a_node_that_is_not_there_is_named(bench, monkeypatch):
+    monkeypatch.setattr(lifecycle_manager, "COME_TIMEOUT", 0.5)
+    assert bench.call("startup")[0]
+    bench.remove("mpc_controller")
+    done, said, log = bench.call("pause")
+    assert not done and said == "mpc_controller is not there"
+    assert log == steps("rest", ("command_guard", "model_learner", "state_estimator"))
+    assert not bench.call("startup")[0]
+    assert bench.manager.status()[0] == b"\x02"
+
+
+def test_a_node_that_goes_while_it_is_asked_does_not_block_the_manager(bench):
+    assert bench.call("startup")[0]
+    bench.executor.remove_node(bench.nodes["command_guard"])  # it does not answer any more
+    future = bench.clients["pause"].call_async(Trigger.Request())
+    bench.until(lambda: bench.manager.asked)
+    bench.nodes.pop("command_guard").destroy_node()
+    bench.until(future.done)
+    assert not future.result().success and "command_guard" in future.result().message
+    assert not any(node.active for node in bench.nodes.values()), "the others are paused all the same"
