@@ -64,7 +64,7 @@ def test_a_linear_gaussian_case_has_the_known_mean_field_posterior():
         return (0.5 * ((targets - outputs) / noise) ** 2).mean(dim=-1)
 
     z, t = torch.as_tensor(X, dtype=torch.float32), torch.as_tensor(y[:, None], dtype=torch.float32)
-    minimise(q, z, t, likelihood, config, steps=1500, generator=generator)
+    minimise(q, z, t, likelihood, config, steps=800, generator=generator)
     std = np.exp(q.rho.detach().numpy())
     exact = 1.0 / np.sqrt(np.diag(precision))
     # The stochastic gradient leaves a few per cent; the marginal variances are further off than that.
