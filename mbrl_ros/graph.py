@@ -120,6 +120,26 @@ class TrialConfig(SharedConfig):
 
 
 @dataclass(frozen=True)
+class ViewConfig(SharedConfig):
+    """What shows the robot and what it believes; no part of control."""
+
+    rate: float = option(10.0, "pictures a second", unit="Hz", low=0.1, high=60.0, dynamic=True)
+    particles: int = option(10, "sampled futures of the plan", low=1, high=200, dynamic=True)
+    candidates: bool = option(True, "show what the planner has tried", dynamic=True)
+    link: str = option("", "link of the point of interest; empty: the far end of the one that the last joint moves")
+    point: tuple[float, ...] = option((0.0, 0.0, 0.0), "the point in the frame of `link`", unit="m")
+    model_topic: str = option("dynamics_model", "where models come from, as for the controller")
+
+
+@dataclass(frozen=True)
+class WebViewConfig(ViewConfig):
+    """The view as a web page."""
+
+    host: str = option("127.0.0.1", "address to serve at; 0.0.0.0 opens it to other machines")
+    port: int = option(8080, "port to serve at", low=1, high=65535)
+
+
+@dataclass(frozen=True)
 class NodeSpec:
     """A node: its name, its own parameters and the groups of parameters below it.
 
@@ -147,7 +167,10 @@ SIMULATOR = "pybullet_sim"
 LEARNER = "model_learner"
 ROBOT_GRAPH = tuple(spec for spec in GRAPH if spec.name != SIMULATOR)  # on a real robot
 MANAGER = NodeSpec("lifecycle_manager", SharedConfig)  # beside the graph where the nodes do not start by themselves
-NODES = {spec.name: spec for spec in GRAPH}
+VISUALIZER = NodeSpec("visualizer", ViewConfig)  # beside the graph, where somebody wants to see
+WEB_VIEW = NodeSpec("web_view", WebViewConfig)
+VIEWERS = (VISUALIZER, WEB_VIEW)
+NODES = {spec.name: spec for spec in (*GRAPH, *VIEWERS)}
 ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
 
 

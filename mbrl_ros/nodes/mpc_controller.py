@@ -32,9 +32,11 @@ from mbrl_ros.nodes.conversions import (
 from mbrl_ros.nodes.managed_node import ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
 from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, run
+from mbrl_ros.nodes.scene_messages import to_candidates
 from mbrl_ros.nodes.trial_phase import WORDS, from_phase
 from mbrl_ros.planners import planner_class
 from mbrl_ros.policies.smooth_random import SmoothRandom
+from mbrl_ros.visualisation.candidates import CandidateLog
 
 LATEST_NS = (2**31 - 1) * NANOSECONDS  # what a ROS time can hold
 LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
@@ -84,6 +86,7 @@ class MpcController(ManagedNode):
             for n in ("planning_time", "cost", "spread", "deadline_misses", "entropy", "disagreement")
         }
         self.plan_uncertainty = self.make_publisher(Float64MultiArray, "~/plan_uncertainty", 10)
+        self.candidates, self.tried = self.make_publisher(Float64MultiArray, "~/candidates", 1), CandidateLog()
         self.model_version = self.publish_to(UInt64, "~/model_version", LATCHED)
         self.ready = self.publish_to(String, "trial_ready", WORDS)
         self.listen_to(UInt8MultiArray, cfg.model_topic, self.on_model, LATCHED)
@@ -183,13 +186,26 @@ class MpcController(ManagedNode):
             action, tick = self.policy.action(self.ticks), None
             self.controller.note_sent(action)
         else:
+            self.watch_candidates()
             tick = self.controller.tick(x, np.random.default_rng([self.config.seed, self.trial, self.ticks]))
             action = tick.action
         self.commands.publish(to_command(act_ns, self.robot.actuators, action, interface=self.robot.command_interface))
         self.note_sent("command")
         self.ticks += 1
         if tick is not None:
+            self.publish_candidates()
             self.publish_tick(stamp_ns, act_ns, tick)
+
+    def watch_candidates(self) -> None:
+        """Have the planner tell what it tries while somebody wants to know; otherwise nothing is kept."""
+        watcher = self.tried if self.candidates.get_subscription_count() else None
+        if self.controller.problem.on_evaluated is not watcher:
+            self.controller.problem = replace(self.controller.problem, on_evaluated=watcher)
+
+    def publish_candidates(self) -> None:
+        """Publish some of what this tick has tried, after the command."""
+        if self.controller.problem.on_evaluated is not None and (tried := self.tried.take()) is not None:
+            self.candidates.publish(to_candidates(tried))
 
     def on_applied(self, message: JointState) -> None:
         """Learn what was really applied: it completes a transition."""
