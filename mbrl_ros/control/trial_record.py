@@ -30,14 +30,14 @@ class TrialRecord:
         """Control periods that have passed since the first observation."""
         return max(len(self.observations) - 1, 0)
 
-    def arrays(self, task: Any) -> TrialArrays:
+    def arrays(self, task: Any, nx: int) -> TrialArrays:
         """The trial tick by tick, NaN where there is nothing; what came after the last observation does not count."""
         stamps = sorted(self.observations)
         self._forget_from(stamps[-1] if stamps else 0)
-        x = np.array([self.observations[s] for s in stamps])
+        x = np.array([self.observations[s] for s in stamps]).reshape(len(stamps), nx)
         nu = next((len(u) for u, _ in self.applied.values()), 1)
         nothing: tuple[np.ndarray, str] = (np.full(nu, np.nan), "")
-        u = np.array([self.applied.get(s, nothing)[0] for s in stamps])
+        u = np.array([self.applied.get(s, nothing)[0] for s in stamps]).reshape(len(stamps), nu)
         return TrialArrays(
             stamp=1e-9 * np.array(stamps, float),
             x=x,
@@ -65,7 +65,7 @@ class TrialRecord:
             before: motion in s recorded before this trial.
             learner: telemetry of the learner for this trial; empty where there is none.
         """
-        arrays = self.arrays(task)
+        arrays = self.arrays(task, robot.layout.nx)
         duration = robot.trial_duration
         cost, on_target, solved = score_trial(task, arrays.x, arrays.u, robot.dt, duration)
         versions = arrays.model_version[arrays.model_version > 0]

@@ -265,7 +265,10 @@ class TrialManager(PipelineNode):
             f"{result.time_on_target_s:.2f} s on target, {outcome}"
         )
         if self.folder is not None:
-            self.saving(lambda folder: save_trial(folder, record.index, record.arrays(self.task)), self.folder)
+            self.saving(
+                lambda folder: save_trial(folder, record.index, record.arrays(self.task, self.robot.layout.nx)),
+                self.folder,
+            )
         values = {
             "trial": float(result.index),
             "cost": result.cost,

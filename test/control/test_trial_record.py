@@ -47,8 +47,15 @@ def test_what_is_missing_is_nan_and_order_of_arrival_does_not_matter():
     made = record(3, [0.0, 0.0, 0, 0])
     made.observations = dict(reversed(made.observations.items()))
     del made.applied[DT], made.telemetry[DT]
-    arrays = made.arrays(TASK)
+    arrays = made.arrays(TASK, 4)
     assert arrays.stamp.tolist() == pytest.approx([0, 0.05, 0.1, 0.15])
     assert np.isnan(arrays.u[:, 0]).tolist() == [False, True, False, True]
     assert np.isnan(arrays.planning_time).tolist() == [False, True, False, True]
     assert arrays.model_version.tolist() == [4, 0, 4, 0]
+
+
+def test_a_trial_without_one_observation_is_not_solved_and_costs_nothing():
+    made = TrialRecord(0, "base", ended_early="only 0 of 60 periods came in time")
+    result = made.result(TASK, ROBOT, 0.0, {})
+    assert (result.steps, result.solved, result.cost) == (0, False, 0.0)
+    assert made.arrays(TASK, 4).x.shape == (0, 4)
