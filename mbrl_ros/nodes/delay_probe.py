@@ -23,6 +23,7 @@ from mbrl_ros.robots.description import RobotDescription
 
 REST = 0.4  # s of rest before and after the motion
 TWIST_COLUMNS = (0, 5)  # linear x and angular z in a twist
+WAITS = (0.4, 1.0)  # periods from a command to the next: in step with the sensors, delays could not be told apart
 PASSED = ("ok", "limited")  # flags of commands that have reached the robot as they were sent
 
 
@@ -124,7 +125,7 @@ class DelayProbe:
             raise DelayError("where the joints are is not measured")
         self._measured.clear()
         self._flags.clear()
-        sent, start = [], time.monotonic() + REST
+        sent, start, rng = [], time.monotonic() + REST, np.random.default_rng()
         while (now := time.monotonic()) < start + length_s + REST:
             command = rest.copy()
             command[actuator] += amplitude * square_wave(now - start, length_s, half_period_s)
@@ -134,7 +135,8 @@ class DelayProbe:
             )
             self._commands.publish(message)
             sent.append((1e-9 * stamp_ns, command[actuator] - rest[actuator]))
-            self.serve(max(0.0, robot.dt - (time.monotonic() - now)))
+            wait = robot.dt * rng.uniform(*WAITS)
+            self.serve(max(0.0, wait - (time.monotonic() - now)))
         self._call(False)
         first_ns = round(1e9 * sent[0][0])
         refused = [

@@ -21,8 +21,11 @@ def write_delay(path: Path, delay: Delay) -> None:
     values = {"actuation_s": round(delay.actuation_s, 4), "sensing_s": round(delay.sensing_s, 4)}
     line = f"delay: {{actuation_s: {values['actuation_s']}, sensing_s: {values['sensing_s']}}}"
     new = with_line(old, line)
-    before, after = yaml.safe_load(old), yaml.safe_load(new)
-    if after != before | {"delay": values}:
+    try:
+        fits = yaml.safe_load(new) == yaml.safe_load(old) | {"delay": values}
+    except yaml.YAMLError:
+        fits = False
+    if not fits:
         raise ConfigError(f"{path}: cannot change delay without touching the rest; write it yourself: {line}")
     replace_file(path, new)
 

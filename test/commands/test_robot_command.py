@@ -1,0 +1,138 @@
+"""Parameters of the graph on a real robot, and what `mbrl_ros check` says of a YAML."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mbrl_ros.cli import main
+from mbrl_ros.commands.check import findings
+from mbrl_ros.commands.robot import robot_parameters, start_service
+from mbrl_ros.errors import ConfigError
+from mbrl_ros.robots.description import load_robot
+from mbrl_ros.robots.findings import FIX, OK, WARN
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "config" / "robots" / "examples"
+
+
+@pytest.fixture
+def arm(tmp_path):
+    """Writes the arm's YAML with changes, beside its URDF."""
+    values = yaml.safe_load((EXAMPLES / "arm.yaml").read_text())
+    (tmp_path / "arm.urdf").write_text((EXAMPLES / "arm.urdf").read_text())
+
+    def write(**changes) -> Path:
+        path = tmp_path / "arm.yaml"
+        path.write_text(yaml.safe_dump({k: v for k, v in (values | changes).items() if v is not None}))
+        return path
+
+    return write
+
+
+def params_file(folder: Path, **nodes) -> Path:
+    path = folder / "params.yaml"
+    content = {("/**" if name == "every" else name): {"ros__parameters": values} for name, values in nodes.items()}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_the_robots_yaml_is_enough_and_safe_defaults_hold(arm):
+    parameters = robot_parameters({}, arm())
+    assert "pybullet_sim" not in parameters
+    guard = parameters["command_guard"]
+    assert (guard["guard.observation_timeout"], guard["guard.state_action"]) == (4.0, "stop")
+    assert guard["guard.position_margin"] == pytest.approx(0.02 * 2.2)
+    assert guard["guard.stale_after"] == 4.0
+    assert parameters["state_estimator"]["filter.rate"] == 20.0
+    assert parameters["trial_manager"]["operator"] is True
+    assert parameters["mpc_controller"]["policy.std"] == 0.25, "the YAML's own"
+    assert parameters["trial_manager"]["task.goal"] == parameters["mpc_controller"]["task.goal"] == [0.8, 1.2, 0.0, 0.0]
+
+
+def test_a_long_delay_makes_the_guard_take_commands_that_are_as_far_ahead(arm):
+    path = arm(delay={"actuation_s": 0.2, "sensing_s": 0.06})
+    guard = robot_parameters({}, path)["command_guard"]
+    assert load_robot(str(path)).delay_ticks(lockstep=False) == 7
+    assert (guard["guard.stale_after"], guard["guard.observation_timeout"]) == (9.0, 5.0)
+
+
+def test_options_win_over_the_file_and_the_file_over_the_yaml(arm, tmp_path):
+    path = params_file(
+        tmp_path,
+        every={"robot": str(arm()), "seed": 3},
+        mpc_controller={"policy": {"std": 0.1}},
+        command_guard={"guard": {"state_action": "safe"}},
+    )
+    parameters = robot_parameters({"seed": 4}, path)
+    assert parameters["mpc_controller"]["policy.std"] == 0.1
+    assert parameters["command_guard"]["guard.state_action"] == "safe"
+    assert parameters["command_guard"]["seed"] == 4
+    assert parameters["command_guard"]["guard.position_margin"] > 0, "the other defaults still hold"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"parameters": {"mpc_control": {}}}, "unknown node 'mpc_control'; choose from: state_estimator"),
+        ({"parameters": {"mpc_controller": {"horizont": 3}}}, "unknown key 'horizont'"),
+        ({"parameters": {"mpc_controller": {"lockstep": True}}}, "lockstep: true is not allowed on a real robot"),
+    ],
+)
+def test_bad_parameters_in_the_yaml_are_named(arm, change, said):
+    with pytest.raises(ConfigError, match=said):
+        robot_parameters({}, arm(**change))
+
+
+def test_nothing_moves_without_a_robot_named(tmp_path):
+    with pytest.raises(ConfigError, match="robot: there is none"):
+        robot_parameters({}, params_file(tmp_path, every={"seed": 1}))
+    with pytest.raises(ConfigError, match="robot: there is none"):
+        robot_parameters({}, None)
+
+
+def test_the_start_service_is_in_the_namespace():
+    assert start_service("") == "/trial_manager/start_trial"
+    assert start_service("/left/arm") == "/left/arm/trial_manager/start_trial"
+
+
+def verdicts(path: Path) -> dict[str, tuple[str, str]]:
+    return {row.what: (row.verdict, row.detail) for row in findings(path)[1]}
+
+
+@pytest.mark.parametrize(
+    ("change", "row", "verdict", "said"),
+    [
+        ({"control_rate": "fast"}, "description", FIX, "control_rate: 'fast'"),
+        ({"urdf": "none.urdf"}, "urdf", FIX, "cannot be read"),
+        ({"joints": ["shoulder", "elbov"], "actuators": ["shoulder"], "position_limit": [1.0, 1.0]}, "urdf joints", FIX,
+         "no movable joint 'elbov'; the URDF has: shoulder, elbow"),
+        ({"position_limit": [3.0, [0.2, 2.4]]}, "limits of the urdf", WARN, "shoulder: position_limit up to 3"),
+        ({"velocity_limit": [9.0, 1.0]}, "limits of the urdf", WARN, "velocity_limit 9, the URDF's is 1.5"),
+        ({"control_rate": 2000.0}, "rates", FIX, "expected 1 to 500"),
+        ({"trial_duration": 0.2}, "rates", FIX, "4 periods"),
+        ({"delay": None}, "delay", WARN, "mbrl_ros identify delay"),
+        ({"task": "dance"}, "task", FIX, "unknown task 'dance'"),
+        ({"task": "cartpole_swingup", "parameters": None, "joints": ["shoulder"], "actuators": ["shoulder"],
+          "position_limit": [1.0], "velocity_limit": [1.0], "start_position": [0.0]}, "task", FIX, "not for 2 states"),
+        ({"parameters": {"mpc_controller": {"task": {"goal": [1.0, 2.0]}}}}, "task", FIX, "expected one number, or 4"),
+        ({"start_position": [1.49, 0.6]}, "start", FIX, "shoulder at 1.49"),
+        ({"urdf": None, "velocity_limit": None}, "command rate", FIX, "set command_rate"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_in_the_table(arm, change, row, verdict, said):
+    found = verdicts(arm(**change))
+    assert found[row][0] == verdict and said in found[row][1]
+
+
+def test_the_exit_code_says_whether_something_must_be_fixed(arm, capsys):
+    assert main(["check", str(arm())]) == 0
+    assert main(["check", str(arm(task="dance"))]) == 1
+    assert "1 to fix" not in capsys.readouterr().out.splitlines()[0]
+    assert main(["check", "none.yaml"]) == 2
+    assert main(["check", str(arm()), "--live", "--seconds", "0"]) == 2
+
+
+def test_every_problem_of_a_description_has_a_row(arm):
+    rows = findings(arm(control_rate="fast", trial_duration="long"))[1]
+    assert [row.verdict for row in rows] == [FIX, FIX]
+    assert all(row.verdict == OK for row in findings(arm())[1])
