@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 NODES = ["pybullet_sim", "state_estimator", "model_learner", "mpc_controller", "command_guard", "trial_manager"]
 ROBOT_SIDE = ["link_watchdog"]  # no part of the graph; runs on the robot's computer
 BESIDE = ["lifecycle_manager"]  # where the nodes do not start by themselves
+VIEWERS = ["visualizer", "web_view"]  # where somebody wants to see
 
 
 def tree(root: str) -> list[tuple[str, list[str]]]:
@@ -35,7 +36,7 @@ setup(
     entry_points={
         "console_scripts": [
             "mbrl_ros = mbrl_ros.cli:main",
-            *(f"{node} = mbrl_ros.nodes.{node}:main" for node in [*NODES, *ROBOT_SIDE, *BESIDE]),
+            *(f"{node} = mbrl_ros.nodes.{node}:main" for node in [*NODES, *ROBOT_SIDE, *BESIDE, *VIEWERS]),
         ]
     },
 )

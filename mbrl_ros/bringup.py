@@ -17,8 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mbrl_ros.errors import MissingDependencyError
-from mbrl_ros.graph import GRAPH, NodeSpec
+from mbrl_ros.graph import GRAPH, LEARNER, VIEWERS, NodeSpec
 
+NEVER_MISSED = tuple(spec.name for spec in VIEWERS)  # the run goes on without them
+BACKGROUND = (LEARNER, *NEVER_MISSED)  # must not take time from control
 STOP_TIMEOUT = 3.0  # s between asking a process to end and killing it
 LAST = "trial_manager"  # its end is the end of the run
 FIRST_TO_STOP = "command_guard"  # it leaves the actuators safe while the others are still there
@@ -81,6 +83,7 @@ class Graph:
         """
         logs.mkdir(parents=True, exist_ok=True)
         self._logs = logs
+        self._lost: set[str] = set()  # viewers that have ended
         environment = LOCAL_ONLY | dict(os.environ) | ENVIRONMENT
         self.processes = {
             spec.name: start(spec.name, node_arguments(params_file, namespace, log_level), logs, environment)
@@ -92,12 +95,21 @@ class Graph:
         """How the run ended, or None while it goes on. A node that ends with 0 was asked to."""
         for name, process in self.processes.items():
             code = process.poll()
+            if name in NEVER_MISSED:
+                self._note_loss(name, code)
+                continue
             if code == 0 and name != LAST:
                 return Ending(INTERRUPTED)
             if code:
                 return Ending(1, name, f"{exit_status(code)}\n{tail(self._logs / f'{name}.log')}".strip())
         last = self.processes.get(LAST)
         return Ending(0) if last is not None and last.poll() == 0 else None
+
+    def _note_loss(self, name: str, code: int | None) -> None:
+        """Say once that a viewer has ended."""
+        if code is not None and name not in self._lost:
+            self._lost.add(name)
+            print(f"{name} has ended ({exit_status(code)}); the run goes on without it: {self._logs / f'{name}.log'}")
 
     def stop(self) -> None:
         """Ask every process to end, the one that moves the robot first; kill what does not."""
@@ -166,13 +178,13 @@ def die_with_parent() -> None:
 
 
 def pin(processes: Mapping[str, subprocess.Popen]) -> None:
-    """Training to the last core, everything else to the others, so that learning never delays control."""
+    """Training and pictures to the last core, everything else to the others, so that they never delay control."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return
     for name, process in processes.items():
         try:
-            os.sched_setaffinity(process.pid, cores[-1:] if name == "model_learner" else cores[:-1])
+            os.sched_setaffinity(process.pid, cores[-1:] if name in BACKGROUND else cores[:-1])
         except ProcessLookupError:
             continue  # it is dead already; `ended` will tell
 

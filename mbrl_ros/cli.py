@@ -5,10 +5,21 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from mbrl_ros.commands import MODULES, add_commands, add_remote_learner, run
 from mbrl_ros.errors import MbrlError
+
+STUDIES = {  # study -> module with its `run_benchmark`
+    "swingup": "swingup",
+    "closed_loop": "closed_loop",
+    "planners": "planners",
+    "models": "models",
+    "adaptation": "adaptation",
+    "faults": "faults.runner",
+    "soak": "soak",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     add_planners(studies.add_parser("planners", help="time of a decision, beside the peers"))
     add_models(studies.add_parser("models", help="time to fit, error and coverage of the models, beside mbrl-lib"))
     add_adaptation(studies.add_parser("adaptation", help="the robot changes in the midst of a trial"))
+    add_faults(studies.add_parser("faults", help="the live graph is broken on purpose; what reaches the actuators?"))
+    add_soak(studies.add_parser("soak", help="the live graph for a long while: memory, file handles, deadline misses"))
     return top
 
 
@@ -62,6 +75,16 @@ def add_sim(sim: argparse.ArgumentParser) -> None:
         "--fit-rate", action="store_true", help="reduce a planner that is too slow here until it holds the rate"
     )
     sim.add_argument("--no-report", action="store_true", help="leave out the report at the end")
+    add_web(sim)
+
+
+def add_web(command: argparse.ArgumentParser) -> None:
+    """Arguments of the live view as a web page."""
+    command.add_argument("--web", action="store_true", help="serve the live view as a web page on this machine")
+    command.add_argument("--web-port", type=int, help="its port (default 8080)")
+    command.add_argument(
+        "--web-host", help="its address (default 127.0.0.1: this machine only); 0.0.0.0 opens it to everyone"
+    )
 
 
 def add_swingup(swingup: argparse.ArgumentParser) -> None:
@@ -113,6 +136,21 @@ def add_models(models: argparse.ArgumentParser) -> None:
     models.add_argument("--json", type=Path, help="write one row a model, size and seed to this file")
 
 
+def add_faults(faults: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros bench faults``."""
+    faults.add_argument("--only", nargs="+", metavar="NAME", help="faults with one of these in the name (default all)")
+    faults.add_argument("--repeats", type=positive, default=1, help="how often each fault happens (default 1)")
+    faults.add_argument("--seed", type=int, default=0, help="of the moments of the faults (default 0)")
+    faults.add_argument("--list", action="store_true", help="say the names of the faults and end")
+    faults.add_argument("--json", type=Path, help="write one row a fault to this file")
+
+
+def add_soak(soak: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros bench soak``."""
+    soak.add_argument("--minutes", type=float, default=20.0, help="how long, from the first motion on (default 20)")
+    soak.add_argument("--json", type=Path, help="write all figures to this file")
+
+
 def positive(text: str) -> int:
     """A whole number, at least 1."""
     value = int(text)
@@ -157,25 +195,8 @@ def dispatch(arguments: argparse.Namespace) -> int:
 
 def dispatch_study(arguments: argparse.Namespace) -> int:
     """Call one of the studies."""
-    if arguments.study == "closed_loop":
-        from mbrl_ros.benchmarks.closed_loop import run_benchmark as run_closed_loop
-
-        return run_closed_loop(arguments)
-    if arguments.study == "planners":
-        from mbrl_ros.benchmarks.planners import run_benchmark as run_planners
-
-        return run_planners(arguments)
-    if arguments.study == "adaptation":
-        from mbrl_ros.benchmarks.adaptation import run_benchmark as run_adaptation
-
-        return run_adaptation(arguments)
-    if arguments.study == "models":
-        from mbrl_ros.benchmarks.models import run_benchmark as run_models
-
-        return run_models(arguments)
-    from mbrl_ros.benchmarks.swingup import run_benchmark
-
-    return run_benchmark(arguments)
+    module = import_module(f"mbrl_ros.benchmarks.{STUDIES[arguments.study]}")
+    return int(module.run_benchmark(arguments))
 
 
 if __name__ == "__main__":

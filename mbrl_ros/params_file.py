@@ -156,6 +156,26 @@ def resolve(
     return {spec.name: as_used(spec, parameters[spec.name]) for spec in GRAPH}
 
 
+def viewer_parameters(
+    spec: NodeSpec,
+    parameters: Mapping[str, Mapping[str, Any]],
+    params_file: Path | None,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Parameters of a viewer: those that the graph shares, the file's, and what is given (None where it is not).
+
+    Raises:
+        ConfigError: names node, key, value and what is allowed.
+    """
+    main = parameters["trial_manager"]
+    values = {key: main[key] for key in ("robot", "seed", "lockstep", *ROS_PARAMETERS) if key in main}
+    if params_file is not None:
+        values |= read_params_file(params_file)[1].get(spec.name, {})
+    values |= {key: value for key, value in given.items() if value is not None}
+    check_parameters({spec.name: values}, "command line")
+    return as_used(spec, values)
+
+
 def as_used(spec: NodeSpec, values: Mapping[str, Any]) -> dict[str, Any]:
     """Every parameter of a node with its value, defaults included."""
     ros = {key: value for key, value in values.items() if key in ROS_PARAMETERS}

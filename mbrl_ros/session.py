@@ -13,12 +13,20 @@ from typing import Any
 
 from mbrl_ros.bringup import LOCAL_ONLY, Ending, Graph, require_packages, watch
 from mbrl_ros.errors import ConfigError, MbrlError
-from mbrl_ros.graph import GRAPH, MANAGER, NodeSpec, nodes_to_start
-from mbrl_ros.params_file import OPTIONS, check_namespace, check_planning_rate, resolve, write_run_parameters
+from mbrl_ros.graph import GRAPH, MANAGER, WEB_VIEW, NodeSpec, nodes_to_start
+from mbrl_ros.params_file import (
+    OPTIONS,
+    check_namespace,
+    check_planning_rate,
+    resolve,
+    viewer_parameters,
+    write_run_parameters,
+)
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
 from mbrl_ros.reporting.summary import RunSummary, read_summary, write_summary
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.terminal import RunView, plain_header, plain_line, render
+from mbrl_ros.visualisation.web_page import check_address, import_viser
 
 DISCOVERY = 0.5  # s in which another graph on this machine usually makes itself known
 STARTING = 8.0  # s from the start in which another graph ends the run; later the other one is the one that goes
@@ -46,6 +54,8 @@ def run_graph(
     nodes: Sequence[NodeSpec] = GRAPH,
 ) -> int:
     """Start the nodes with these parameters, show them until they have ended, write the report."""
+    if getattr(arguments, "web", False):
+        nodes = (*nodes, add_web_view(parameters, arguments))
     look_at_rate(parameters, arguments.fit_rate)
     folder = write_run_parameters(parameters, arguments.output, arguments.namespace, command_line)
     nodes = nodes_to_start(parameters, nodes)
@@ -64,6 +74,21 @@ def run_graph(
 def in_namespace(namespace: str) -> str:
     """Option of the command line for a namespace; empty for none."""
     return f" --namespace {namespace}" if namespace else ""
+
+
+def add_web_view(parameters: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> NodeSpec:
+    """Give the web view its parameters, say where it will be, and return its node.
+
+    Raises:
+        MbrlError: viser is not installed, the address cannot be used, or a parameter is not allowed.
+    """
+    given = {"host": arguments.web_host, "port": arguments.web_port}
+    values = viewer_parameters(WEB_VIEW, parameters, arguments.params_file, given)
+    import_viser()
+    check_address(values["host"], values["port"])
+    parameters[WEB_VIEW.name] = values
+    print(f"web view: http://{values['host']}:{values['port']}", flush=True)
+    return WEB_VIEW
 
 
 def require_display(parameters: Mapping[str, Mapping[str, Any]]) -> None:

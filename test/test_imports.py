@@ -17,7 +17,7 @@ LAYERS = (
     ("types", "errors", "config", "resources", "registry"),
     ("models", "tasks", "robots", "policies", "data", "estimation", "safety"),
     ("planners",),
-    ("reporting", "control", "benchmarks", "visualisation"),
+    ("reporting", "control", "visualisation"),
     (
         "graph",
         "params_file",
@@ -25,6 +25,7 @@ LAYERS = (
         "terminal",
         "warm_up",
         "parameter_tables",
+        "benchmarks",
         "nodes",
         "session",
         "commands",
@@ -69,6 +70,8 @@ def test_heavy_and_foreign_packages_stay_where_they_belong(path):
         assert not roots & ROS, "only nodes/ imports ROS"
     if name not in ("robots/pybullet_plant.py",):
         assert "pybullet" not in roots, "only the PyBullet backend imports pybullet"
+    if name != "visualisation/web_page.py":
+        assert "viser" not in roots, "only the web page imports viser"
     if name.startswith("benchmarks/peers/"):
         return  # run by the Python of the peers' own environment
     if not (name.startswith("models/") and name.endswith("_training.py")):
