@@ -1,0 +1,207 @@
+"""The fault matrix: every fault with what is expected of the graph."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from mbrl_ros.benchmarks.faults.actions import (
+    Action,
+    Busy,
+    DiskFull,
+    Disturb,
+    Flood,
+    Kill,
+    LatchedBy,
+    NotANumber,
+    Stop,
+    WrongModel,
+)
+from mbrl_ros.benchmarks.faults.damage import KINDS
+from mbrl_ros.benchmarks.faults.disturbances import (
+    Delayed,
+    Disturbance,
+    Duplicated,
+    OutOfOrder,
+    Shifted,
+    Silent,
+    TenTimes,
+)
+from mbrl_ros.benchmarks.faults.live_graph import LINK
+
+GUARD_PERIODS = 3.0  # from the fault to the safe action of the guard
+LINK_PERIODS = 3.5  # of the link watchdog: its timeout of 3 and the quarter between two looks, and some for the way
+DRIVE_PERIODS = 5.0  # of the drive's own watchdog: 3 silent ticks, the one that notices, the one that is under way
+DELAY = 0.5  # s, ten periods
+CONTROL = ("joint_states", "observation", "command")  # without these the robot may not move
+BESIDE = ("applied_command", "plan", "dynamics_model", "trial")
+LATCHED = ("dynamics_model", "trial")
+STAMPED = (*CONTROL, "applied_command", "plan")
+SHIFTS = (10.0, -10.0, 0.2, -0.2)  # s
+MIDDLE, END = (0.5, 7.0), (9.5, 10.5)  # s after the beginning of a trial of 12 s in which a fault may begin
+OTHER_INPUTS = (
+    "trial_ready",
+    "mpc_controller/model_version",
+    "mpc_controller/telemetry",
+    "model_learner/telemetry",
+    "/diagnostics",
+)
+INPUTS = (*CONTROL, *BESIDE, *OTHER_INPUTS)
+FLAGS = "|timeout|stale"  # of the guard, where its words have been said before
+SAID = {"command": "finite number(s)|stamp is|invalid|stale"}
+# Damage that a topic cannot have: texts have no NaN, and so on. Names without a sample say nothing, either.
+FIELDS = {
+    "dynamics_model": ("sizes", "numbers"),
+    "trial": ("sizes", "names"),
+    "trial_ready": ("names",),
+    "mpc_controller/model_version": ("numbers",),
+    "/diagnostics": ("sizes", "names", "numbers"),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row.
+
+    Attributes:
+        name: of the row.
+        variant: of the graph, see live_graph.VARIANTS.
+        action: what is done.
+        periods: control periods within which the safe action must come; 0: none is due.
+        lasting: whether the safe action must go on until the fault is over.
+        drive: whether it is the drive that goes limp, which shows in the motion and not on the topic.
+        said: words, separated by |, one of which must be published: as a flag or in the diagnostics; empty: none.
+        seconds: how long the fault lasts.
+        window: when in a trial it may begin, in s.
+        latched: whether nothing may pass until the operator's reset.
+    """
+
+    name: str
+    variant: str
+    action: Action
+    periods: float = 0.0
+    lasting: bool = True
+    drive: bool = False
+    said: str = ""
+    seconds: float = 1.5
+    window: tuple[float, float] = MIDDLE
+    latched: bool = False
+
+
+def catalogue() -> list[Fault]:
+    """Every fault, those of one variant of the graph side by side."""
+    return [*kills(), *disks(), *models(), *garbage(), *disturbed(), *shifted_stamps(), *stops(), *behind_the_link()]
+
+
+def kills() -> list[Fault]:
+    """Kill -9 of each process."""
+    moving = ("state_estimator", "mpc_controller", "pybullet_sim")
+    return [
+        *(Fault(f"kill {n}", "direct", Kill(n), GUARD_PERIODS, said="no command for" + FLAGS) for n in moving),
+        *(Fault(f"kill {n}", "direct", Kill(n)) for n in ("model_learner", "trial_manager")),
+        Fault("kill command_guard", "direct", Kill("command_guard"), DRIVE_PERIODS, drive=True),
+    ]
+
+
+def disks() -> list[Fault]:
+    """The machine's resources run out."""
+    return [
+        Fault("disk full: model_learner", "direct", DiskFull("model_learner"), said="wait in memory", seconds=3.0),
+        Fault(
+            "disk full: trial_manager",
+            "direct",
+            DiskFull("trial_manager"),
+            said="trial_manager: state: /|cannot|File too large",
+            seconds=6.0,
+            window=END,
+        ),
+        Fault("every core busy", "direct", Busy(), seconds=4.0),
+    ]
+
+
+def models() -> list[Fault]:
+    """Models that must not be used."""
+    return [
+        Fault(f"model: {kind}", "direct", WrongModel("dynamics_model", kind), said="models_rejected")
+        for kind in ("damaged", "other robot", "older")
+    ]
+
+
+def garbage() -> list[Fault]:
+    """Damage in every field of every input, beside the genuine messages."""
+    return [
+        Fault(
+            f"{topic}: {kind}",
+            "direct",
+            Flood(topic, kind),
+            GUARD_PERIODS if topic == "command" else 0.0,
+            lasting=False,
+            said=SAID.get(topic, ""),
+        )
+        for topic in INPUTS
+        for kind in FIELDS.get(topic, KINDS)
+    ]
+
+
+def disturbed() -> list[Fault]:
+    """Each topic silent, late, twice, out of order, too often."""
+    dt = 0.05
+    found = []
+    for topic in (*CONTROL, *BESIDE):
+        kinds: dict[str, Callable[[], Disturbance]] = {
+            "silent": partial(Silent, topic in LATCHED),
+            "delayed": partial(Delayed, DELAY),
+            "duplicated": partial(Duplicated, dt),
+            "out of order": OutOfOrder,
+            "ten times": partial(TenTimes, dt),
+        }
+        for kind, make in kinds.items():
+            due = topic in CONTROL and kind in ("silent", "delayed")
+            found.append(
+                Fault(
+                    f"{topic}: {kind}",
+                    "relay",
+                    Disturb(topic, make),
+                    GUARD_PERIODS if due else 0.0,
+                    said="no command for|stamp is" + FLAGS if due else "",
+                    seconds=5.0 if topic == "trial" else 1.5,
+                    window=END if topic == "trial" else MIDDLE,
+                )
+            )
+    return found
+
+
+def shifted_stamps() -> list[Fault]:
+    """Clocks that do not agree: stamps that are ahead or behind."""
+    return [
+        Fault(
+            f"{topic}: stamps {shift:+g} s",
+            "relay",
+            Disturb(topic, partial(Shifted, shift)),
+            GUARD_PERIODS if topic in CONTROL else 0.0,
+            said="stamp is|no command for" + FLAGS if topic in CONTROL else "",
+        )
+        for topic in STAMPED
+        for shift in SHIFTS
+    ]
+
+
+def stops() -> list[Fault]:
+    """What latches a stop."""
+    only_nan = LatchedBy(Disturb("command", NotANumber))
+    return [
+        Fault("stop service", "relay", Stop(), GUARD_PERIODS, said="stopped", latched=True),
+        Fault("command: nothing but nan", "relay", only_nan, GUARD_PERIODS, said="stopped", latched=True),
+    ]
+
+
+def behind_the_link() -> list[Fault]:
+    """With the link watchdog between guard and actuators."""
+    said = "safe action: the guard is silent|the guard is silent"
+    return [
+        Fault("kill command_guard, link watchdog", "link", Kill("command_guard"), LINK_PERIODS, said=said),
+        Fault(f"kill {LINK}", "link", Kill(LINK), DRIVE_PERIODS, drive=True),
+        *(
+            Fault(f"guarded_commands: {kind}", "link", Flood("guarded_commands", kind), said="refused")
+            for kind in ("nan", "infinity", "sizes")
+        ),
+    ]

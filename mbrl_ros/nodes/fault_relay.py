@@ -1,0 +1,141 @@
+"""Breaks topics for `mbrl_ros bench faults`: passes them on with a disturbance, or publishes beside their owner."""
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray, String, UInt8MultiArray, UInt64
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from mbrl_ros.benchmarks.faults.disturbances import Disturbance
+from mbrl_ros.benchmarks.faults.topics import RELAYED, original
+from mbrl_ros.nodes.conversions import to_time
+from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, LATCHED, RELIABLE
+
+FLUSH_PERIOD = 2e-3  # s, how exact a delay is
+FLOOD_PERIOD = 0.02  # s between two foreign messages
+
+
+TOPICS: dict[str, tuple[type, QoSProfile]] = {  # inputs of the nodes: type and quality of service of the owner
+    "joint_states": (JointState, RELIABLE),
+    "observation": (JointState, RELIABLE),
+    "command": (JointState, RELIABLE),
+    "applied_command": (JointState, RELIABLE),
+    "dynamics_model": (UInt8MultiArray, LATCHED),
+    "plan": (JointTrajectory, RELIABLE),
+    "trial": (DiagnosticStatus, LATCHED),
+    "trial_ready": (String, LATCHED),
+    "mpc_controller/model_version": (UInt64, LATCHED),
+    "mpc_controller/telemetry": (JointState, RELIABLE),
+    "model_learner/telemetry": (JointState, RELIABLE),
+    "/diagnostics": (DiagnosticArray, RELIABLE),
+    "guarded_commands": (Float64MultiArray, RELIABLE),
+}
+
+
+class FaultRelay(Node):
+    """Passes relayed topics on as a disturbance says, at once where there is none."""
+
+    def __init__(self, context: rclpy.Context) -> None:
+        super().__init__("fault_relay", context=context)
+        self._disturbances: dict[str, Disturbance] = {}
+        self._due: list[tuple[float, int, str, Any]] = []  # a heap: moment, order, topic, message
+        self._order = itertools.count()
+        self._lock = threading.Lock()
+        self._relays = {}
+        for name in RELAYED:
+            kind, qos = TOPICS[name]
+            self._relays[name] = self.create_publisher(kind, name, qos)
+            self.create_subscription(kind, original(name), partial(self.on_message, name), qos)
+        self.create_timer(FLUSH_PERIOD, self.flush)
+
+    def disturb(self, topic: str, disturbance: Disturbance) -> None:
+        """Disturb a topic from now on."""
+        with self._lock:
+            self._disturbances[topic] = disturbance
+
+    def heal(self, topic: str) -> None:
+        """Pass the topic on as it is; what is under way still arrives."""
+        with self._lock:
+            disturbance, now = self._disturbances.pop(topic), time.monotonic()
+            self._plan(topic, disturbance.end(now))
+
+    def on_message(self, topic: str, message: Any) -> None:
+        """A message of its owner."""
+        with self._lock:
+            disturbance, now = self._disturbances.get(topic), time.monotonic()
+            self._plan(topic, [(now, message)] if disturbance is None else disturbance.take(message, now))
+        self.flush()
+
+    def flush(self) -> None:
+        """Publish what is due."""
+        with self._lock:
+            while self._due and self._due[0][0] <= time.monotonic():
+                _, _, topic, message = heapq.heappop(self._due)
+                self._relays[topic].publish(message)
+
+    def _plan(self, topic: str, passed: Sequence[tuple[float, Any]]) -> None:
+        for moment, message in passed:
+            heapq.heappush(self._due, (moment, next(self._order), topic, message))
+
+
+class Stranger(Node):
+    """Publishes on topics that are not its own; it knows the newest genuine message of each."""
+
+    def __init__(self, context: rclpy.Context) -> None:
+        super().__init__("stranger", context=context)
+        self.samples: dict[str, Any] = {}
+        self._flood: Any = None
+        self.sent = 0
+        for name, (kind, qos) in TOPICS.items():
+            heard = LATCHED if qos is LATCHED else BEST_EFFORT
+            self.create_subscription(kind, name, partial(self.note, name), heard)
+
+    def note(self, topic: str, message: Any) -> None:
+        """Keep a genuine message; its own and others of the time of a flood are none."""
+        if self._flood is None:
+            self.samples[topic] = message
+
+    def begin(self, topic: str, messages: Sequence[Any], fresh: bool) -> None:
+        """Publish these messages again and again on a topic; fresh: with the stamps of now."""
+        self.sent, (kind, qos) = 0, TOPICS[topic]
+        publisher = self.create_publisher(kind, topic, qos)
+        turns = itertools.cycle(messages)
+        self._flood = publisher, self.create_timer(FLOOD_PERIOD, lambda: self._send(publisher, turns, fresh))
+
+    def end(self) -> None:
+        """Fall silent and leave the topic."""
+        publisher, timer = self._flood
+        self.destroy_timer(timer)
+        self.destroy_publisher(publisher)
+        self._flood = None
+
+    def _send(self, publisher: Any, turns: Any, fresh: bool) -> None:
+        if publisher.get_subscription_count():
+            message = next(turns)
+            if fresh and hasattr(message, "header"):
+                message.header.stamp = to_time(time.time_ns())
+            publisher.publish(message)
+            self.sent += 1
+
+
+class Operator(Node):
+    """Calls the guard's services."""
+
+    def __init__(self, context: rclpy.Context) -> None:
+        super().__init__("fault_operator", context=context)
+        self._called = {name: self.create_client(Trigger, f"command_guard/{name}") for name in ("stop", "reset")}
+
+    def call(self, name: str) -> None:
+        """Ask for ``stop`` or ``reset``; the answer is not waited for."""
+        self._called[name].call_async(Trigger.Request())
