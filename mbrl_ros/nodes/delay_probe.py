@@ -17,14 +17,15 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
 from mbrl_ros.control.delay_identification import DelayError, Recording, square_wave
-from mbrl_ros.nodes.conversions import from_joint_state, from_time, from_twist, to_command
+from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_time, from_twist, to_command
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, RELIABLE
 from mbrl_ros.robots.description import RobotDescription
 
 REST = 0.4  # s of rest before and after the motion
 TWIST_COLUMNS = (0, 5)  # linear x and angular z in a twist
 WAITS = (0.4, 1.0)  # periods from a command to the next: in step with the sensors, delays could not be told apart
-PASSED = ("ok", "limited")  # flags of commands that have reached the robot as they were sent
+PASSED = ("ok", "limited", "late")  # flags of commands that have reached the robot
+BRIDGED = ("timeout", "stale", "disarmed")  # flags of what the guard sent by itself, which does no harm here
 
 
 class DelayProbe:
@@ -47,7 +48,7 @@ class DelayProbe:
             elif robot.command_interface != "twist" and sensor.type == "JointState":
                 self.node.create_subscription(JointState, sensor.topic, self._on_joints, BEST_EFFORT)
         self.ages_s: list[float] = []  # from stamp to arrival, of every measurement
-        self._flags: dict[int, str] = {}  # what the guard did, by stamp
+        self._applied: dict[int, tuple[str, np.ndarray]] = {}  # what the guard did and sent, by stamp
         self._measured: list[tuple[float, np.ndarray, np.ndarray]] = []
 
     def close(self) -> None:
@@ -60,7 +61,8 @@ class DelayProbe:
             self._context.try_shutdown()
 
     def _on_applied(self, message: JointState) -> None:
-        self._flags[from_time(message.header.stamp)] = message.header.frame_id
+        sent = from_command(message, self.robot.actuators, self.robot.command_interface)
+        self._applied[from_time(message.header.stamp)] = message.header.frame_id, sent
 
     def _on_joints(self, message: JointState) -> None:
         self._note(message, *from_joint_state(message, self.robot.joints))
@@ -114,37 +116,51 @@ class DelayProbe:
         Raises:
             DelayError: no measurements came, or the guard let something else pass.
         """
-        robot, columns = (
-            self.robot,
-            [self.robot.joints.index(a) for a in self.robot.actuators if a in self.robot.joints],
-        )
+        robot = self.robot
+        columns = [robot.joints.index(a) for a in robot.actuators if a in robot.joints]
         if not self.serve(2.0, lambda: bool(self._measured)):
             raise DelayError("no measurements from the robot")
         rest = self._measured[-1][1][columns] if robot.command_interface == "position" else np.zeros(robot.layout.nu)
         if not np.isfinite(rest).all():
             raise DelayError("where the joints are is not measured")
         self._measured.clear()
-        self._flags.clear()
-        sent, start, rng = [], time.monotonic() + REST, np.random.default_rng()
+        self._applied.clear()
+        sent: dict[int, float] = {}  # time of publication by stamp
+        start, rng = time.monotonic() + REST, np.random.default_rng()
         while (now := time.monotonic()) < start + length_s + REST:
             command = rest.copy()
             command[actuator] += amplitude * square_wave(now - start, length_s, half_period_s)
-            stamp_ns = time.time_ns()
-            message = to_command(
-                stamp_ns + round(1e9 * robot.dt), robot.actuators, command, "", robot.command_interface
-            )
-            self._commands.publish(message)
-            sent.append((1e-9 * stamp_ns, command[actuator] - rest[actuator]))
+            now_ns = time.time_ns()
+            stamp_ns = now_ns + round(1e9 * robot.dt)
+            self._commands.publish(to_command(stamp_ns, robot.actuators, command, "", robot.command_interface))
+            sent[stamp_ns] = 1e-9 * now_ns
             wait = robot.dt * rng.uniform(*WAITS)
             self.serve(max(0.0, wait - (time.monotonic() - now)))
         self._call(False)
-        first_ns = round(1e9 * sent[0][0])
-        refused = [
-            flag for stamp, flag in self._flags.items() if stamp > first_ns and flag not in (*PASSED, "disarmed")
-        ]
-        if refused:
-            raise DelayError(f"the guard sent something else (flag {refused[0]}); see docs/safety.md")
+        times, values = self._acted(sent, actuator)
+        if len(self._measured) < 2:
+            raise DelayError("the robot's measurements have stopped")
         stamps, positions, velocities = zip(*sorted(self._measured, key=lambda m: m[0]), strict=True)
         moved = actuator if robot.command_interface == "twist" else columns[actuator]
-        times, values = np.array(sent).T
-        return Recording(times, values, np.array(stamps), np.array(positions), np.array(velocities), moved)
+        return Recording(
+            times, values - rest[actuator], np.array(stamps), np.array(positions), np.array(velocities), moved
+        )
+
+    def _acted(self, sent: dict[int, float], actuator: int) -> tuple[np.ndarray, np.ndarray]:
+        """Times in s and what was really sent to the actuator from then on.
+
+        Commands count from their publication. Where the guard had to bridge, because this process was too slow, what it
+        sent counts from then.
+        """
+        first_ns, events = min(sent), []
+        for stamp_ns, (flag, values) in self._applied.items():
+            if flag in PASSED and stamp_ns in sent:
+                events.append((sent[stamp_ns], values[actuator]))
+            elif flag in BRIDGED and 1e-9 * stamp_ns > sent[first_ns]:
+                events.append((1e-9 * stamp_ns, values[actuator]))
+            elif flag not in BRIDGED:
+                raise DelayError(f"the guard sent something else (flag {flag}); see docs/safety.md")
+        if not events:
+            raise DelayError("the guard passed nothing on; see its log")
+        times, values = np.array(sorted(events)).T
+        return times, values

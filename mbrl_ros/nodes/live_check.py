@@ -1,6 +1,7 @@
 """Listens to a running robot and says what does not fit its description. Nothing moves."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from mbrl_ros.robots.sensors import Sensor
 
 KINDS: dict[str, Any] = {"JointState": JointState, "Odometry": Odometry, "PoseStamped": PoseStamped, "Imu": Imu}
 CLOCK_PERIODS = 3.0  # control periods that a stamp may be off; the guard's default, too
-DISCOVERY = 1.0  # s until the publishers of a robot are known
+DISCOVERY = 6.0  # s until the topics of a robot are known, at most
 ECHO_TIMEOUT = 1.0  # s
 
 
@@ -38,6 +39,11 @@ class Heard:
         """Keep a message and how old its stamp was when it came."""
         self.messages.append(message)
         self.ages_s.append(time.time() - 1e-9 * from_time(message.header.stamp))
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.messages.clear()
+        self.ages_s.clear()
 
     @property
     def name(self) -> str:
@@ -56,7 +62,11 @@ def listen_to_robot(robot: RobotDescription, namespace: str, seconds: float) -> 
         heard = [Heard(sensor) for sensor in robot.sensors]
         for one in heard:
             node.create_subscription(KINDS[one.sensor.type], one.sensor.topic, one.note, BEST_EFFORT)
-        spin(executor, max(seconds, DISCOVERY))
+        topics = [sensor.topic for sensor in robot.sensors]
+        spin(executor, DISCOVERY, lambda: all(map(node.count_publishers, topics)) and heard_all(heard))
+        for one in heard:
+            one.forget()
+        spin(executor, seconds)
         rows = [row for one in heard for row in sensor_findings(robot, node, one, seconds)]
         return [*rows, *command_findings(robot, node), echo_finding(robot, node, executor)]
     finally:
@@ -64,10 +74,15 @@ def listen_to_robot(robot: RobotDescription, namespace: str, seconds: float) -> 
         context.try_shutdown()
 
 
-def spin(executor: SingleThreadedExecutor, seconds: float) -> None:
-    """Serve callbacks for a while."""
+def heard_all(heard: list[Heard]) -> bool:
+    """Whether every sensor has spoken."""
+    return all(one.messages for one in heard)
+
+
+def spin(executor: SingleThreadedExecutor, seconds: float, done: Callable[[], bool] = lambda: False) -> None:
+    """Serve callbacks for a while, or until `done()`."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and not done():
         executor.spin_once(timeout_sec=0.02)
 
 
