@@ -16,7 +16,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from mbrl_ros.bringup import ENVIRONMENT, INTERRUPTED, LAST, Ending, clock_of, exit_status, pin
+from mbrl_ros.bringup import ENCLAVE, ENVIRONMENT, INTERRUPTED, LAST, Ending, clock_of, enclave, exit_status, pin
 from mbrl_ros.config import allowed
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import GRAPH, MANAGER, nodes_to_start
@@ -118,7 +118,7 @@ def node(name: str, params_file: Path, value: dict[str, str]) -> Node:
         parameters=[str(params_file)],
         remappings=[clock_of(value["namespace"])],
         arguments=["--ros-args", "--log-level", value["log_level"]],
-        additional_env=ENVIRONMENT,
+        additional_env=ENVIRONMENT | {ENCLAVE: enclave(name)},
         output="both",
     )
 

@@ -43,6 +43,7 @@ PACKAGES = {  # package of the nodes or the report -> what installs it
     "matplotlib": "pip install matplotlib",
     "PIL": "pip install pillow",
 }
+ENCLAVE = "ROS_SECURITY_ENCLAVE_OVERRIDE"  # environment variable of rcl
 LOCAL_ONLY = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
@@ -152,6 +153,11 @@ def node_arguments(params_file: Path, namespace: str, log_level: str) -> list[st
     return ["--ros-args", "--params-file", str(params_file), *remap, "--log-level", log_level]
 
 
+def enclave(name: str) -> str:
+    """Security enclave of a process, as in config/sros2/policy.xml; of no effect where security is off."""
+    return f"/mbrl_ros/{name}"
+
+
 def clock_of(namespace: str) -> tuple[str, str]:
     """Remapping of /clock to that of the namespace: graphs in lockstep have a time each, and may share a ROS domain."""
     return "/clock", "/".join(["", *filter(None, namespace.split("/")), "clock"])
@@ -165,7 +171,7 @@ def start(name: str, arguments: Sequence[str], logs: Path, environment: Mapping[
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=dict(environment),
+            env=dict(environment) | {ENCLAVE: enclave(name)},
             start_new_session=True,
             preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread of ours runs yet; one call, no locks
         )

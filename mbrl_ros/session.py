@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mbrl_ros.bringup import LOCAL_ONLY, Ending, Graph, require_packages, watch
+from mbrl_ros.bringup import ENCLAVE, LOCAL_ONLY, Ending, Graph, enclave, require_packages, watch
 from mbrl_ros.errors import ConfigError, MbrlError
 from mbrl_ros.graph import GRAPH, MANAGER, WEB_VIEW, NodeSpec, nodes_to_start
 from mbrl_ros.params_file import (
@@ -149,6 +149,7 @@ def supervise(
     """Start the graph and show it until it has ended."""
     for name, value in LOCAL_ONLY.items():
         os.environ.setdefault(name, value)
+    os.environ.setdefault(ENCLAVE, enclave("monitor"))
     from mbrl_ros.nodes.monitor import MonitorSession
 
     session = MonitorSession(arguments.namespace, view)
