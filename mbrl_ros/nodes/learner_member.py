@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.validate_namespace import validate_namespace
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Header, String, UInt64
+from std_msgs.msg import Float64, Header, String, UInt64
 
 from mbrl_ros.control.learner import Verdict
 from mbrl_ros.data.pairing import Pair, TransitionPairer
@@ -52,8 +52,9 @@ class Member:
         self.lead_ns = node.robot.delay_ticks(lockstep=True) * round(1e9 * node.robot.dt)  # of a command's stamp
         self.open_tick: int | None = None  # lockstep: tick that has yet to be reported done
         self.open_trial: int | None = None  # trial whose end has yet to be acknowledged
-        own = f"{node.get_name()}/telemetry" if namespace else "~/telemetry"
-        self.telemetry = node.publish_to(JointState, self.topic(own))
+        own = node.get_name() if namespace else "~"
+        self.telemetry = node.publish_to(JointState, self.topic(f"{own}/telemetry"))
+        self.one_step_error = node.make_publisher(Float64, self.topic(f"{own}/one_step_error"), 10)  # for rqt_plot
         self.ready = node.publish_to(String, self.topic("trial_ready"), WORDS)
         versions = self.topic("mpc_controller/model_version")
         node.listen_to(UInt64, versions, self.on_active_version, LATCHED)
@@ -156,6 +157,7 @@ class Member:
             "robot_changes": float(self.node.changes),
         }
         self.telemetry.publish(to_scalars(time.time_ns(), values))
+        self.one_step_error.publish(Float64(data=values["one_step_error"]))
 
     def figures(self) -> dict[str, Any]:
         """Values for the diagnostics; of a fleet, with the robot in their names."""

@@ -83,7 +83,15 @@ class MpcController(ManagedNode):
         self.telemetry = self.publish_to(JointState, "~/telemetry")
         self.scalars = {
             n: self.make_publisher(Float64, f"~/{n}", 10)
-            for n in ("planning_time", "cost", "spread", "deadline_misses", "entropy", "disagreement")
+            for n in (
+                "planning_time",
+                "cost",
+                "spread",
+                "deadline_misses",
+                "entropy",
+                "disagreement",
+                "observation_age",
+            )
         }
         self.plan_uncertainty = self.make_publisher(Float64MultiArray, "~/plan_uncertainty", 10)
         self.candidates, self.tried = self.make_publisher(Float64MultiArray, "~/candidates", 1), CandidateLog()
@@ -167,7 +175,8 @@ class MpcController(ManagedNode):
         if not self.acting:
             return
         stamp_ns = from_time(message.header.stamp)
-        if not self.config.lockstep and time.time_ns() - stamp_ns > LATE_PERIODS * self.dt_ns + self.robot.sensing_ns:
+        self.age_ns = 0 if self.config.lockstep else time.time_ns() - stamp_ns
+        if self.age_ns > LATE_PERIODS * self.dt_ns + self.robot.sensing_ns:
             self.skipped += 1  # a newer observation is waiting
             return
         x = from_observation(message, self.robot.joints, self.robot.base_states)
@@ -238,6 +247,7 @@ class MpcController(ManagedNode):
             "deadline_misses": float(self.misses),
             "rounds": float(tick.plan.rounds),
             "model_version": float(self.version),
+            "observation_age": 1e-9 * self.age_ns,
         }
         self.telemetry.publish(to_scalars(stamp_ns, values))
         for name, publisher in self.scalars.items():

@@ -18,7 +18,7 @@ FUTURE: Colour = (0.34, 0.71, 0.91, 0.6)
 GOAL: Colour = (0.90, 0.62, 0.0, 0.9)
 LIMIT: Colour = (0.84, 0.37, 0.0, 0.9)
 CHEAP: Colour = (0.0, 0.62, 0.45, 0.9)
-EXPENSIVE: Colour = (0.80, 0.47, 0.65, 0.35)
+EXPENSIVE: Colour = (0.80, 0.47, 0.65, 0.7)
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,17 @@ from mbrl_ros.visualisation.scene import (
 
 HISTORY = 400  # figures that are plotted
 PLOTTED = (("cost", "cost of the plan", 1.0), ("spread", "spread", 1.0), ("planning_time", "planning in ms", 1e3))
-TABLE = ("cost", "spread", "disagreement", "deadline_misses", "model_version")
+FIGURES = {  # what the page calls the figures of a tick
+    "cost": "cost of the plan",
+    "spread": "spread",
+    "disagreement": "disagreement",
+    "deadline_misses": "deadline misses",
+    "model_version": "model version",
+}
 THIN, THICK = 1.5, 5.0  # pixels
 THINNEST = 0.003  # m, half axis of an ellipsoid
 GOAL_SIZE = 0.03  # m, radius
-VIEW = 0.75  # distance of the camera in sizes of the robot
+VIEW = 0.6  # distance of the camera in sizes of the robot
 
 
 class WebPage:
@@ -237,10 +243,8 @@ class WebPage:
 
     def _write(self, scene: Scene, scalars: Mapping[str, float], trials: Sequence[Mapping[str, float]]) -> None:
         self._heading.content = f"**{scene.title}**\n\n" + "  \n".join(scene.state)
-        cells = [(name, scalars[name]) for name in TABLE if name in scalars]
-        if cells:
-            head, line = (" | ".join(column) for column in zip(*((n, f"{v:.3g}") for n, v in cells), strict=True))
-            self._figures.content = f"{head}\n{' | '.join('---' for _ in cells)}\n{line}"
+        known = [f"{text} **{scalars[name]:.3g}**" for name, text in FIGURES.items() if name in scalars]
+        self._figures.content = " · ".join(known)
         self._plot(scalars)
         self._trials.content = trials_table(trials)
 

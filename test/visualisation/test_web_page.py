@@ -87,7 +87,8 @@ def test_figures_are_written_and_plotted_once(page):
     figures = {"cost": 3.0, "spread": 0.2, "planning_time": 0.012, "deadline_misses": 2.0}
     for _ in range(2):
         page.draw(a_scene(), figures, [{"trial": 0.0, "cost": 90.0, "time_on_target": 0.25, "solved": 0.0}])
-    assert "3 | 0.2 | 2" in page._figures.content and "trial 1: planning" in page._heading.content
+    assert page._figures.content == "cost of the plan **3** · spread **0.2** · deadline misses **2**"
+    assert "trial 1: planning" in page._heading.content
     assert page._plots["planning_time"].data[1].tolist() == [12.0], "milliseconds, each tick once"
     assert page._trials.content.splitlines()[-1] == "0 | 90.0 | 0.25 | no"
     assert trials_table([]) == ""
