@@ -150,17 +150,19 @@ def slope(samples: Sequence[Sample]) -> float:
 
 
 def told(values: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What the nodes count themselves."""
+    """What the nodes count themselves; None where one has said nothing."""
 
-    def value(status: str, key: str) -> str:
-        return values.get(status, {}).get(key, "nan")
+    def count(status: str, key: str) -> int | None:
+        text = values.get(status, {}).get(key)
+        return None if text is None else int(text)
 
+    planning = values.get("mpc_controller: planning", {})
     return {
-        "deadline_misses": int(float(value("mpc_controller: planning", "deadline_misses"))),
-        "observations_skipped": int(float(value("mpc_controller: planning", "observations_skipped"))),
-        "planning_ms_p99": float(value("mpc_controller: planning", "planning_ms_p99")),
-        "late_simulator_ticks": int(float(value("pybullet_sim: figures", "late_ticks"))),
-        "not_stored_yet": int(float(value("model_learner: model", "not_stored_yet"))),
+        "deadline_misses": count("mpc_controller: planning", "deadline_misses"),
+        "observations_skipped": count("mpc_controller: planning", "observations_skipped"),
+        "planning_ms_p99": float(planning.get("planning_ms_p99", "nan")),
+        "late_simulator_ticks": count("pybullet_sim: figures", "late_ticks"),
+        "not_stored_yet": count("model_learner: model", "not_stored_yet"),
     }
 
 

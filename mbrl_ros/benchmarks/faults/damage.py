@@ -39,7 +39,7 @@ def of_value(value: Any, type_name: str, kind: str, steps: Steps) -> Iterator[tu
     elif "sequence<" in type_name or "[" in type_name:
         yield from of_sequence(list(value), type_name, kind, steps)
     else:
-        yield from ((steps, wrong) for wrong in wrong_values(type_name, kind))
+        yield from ((steps, wrong) for wrong in wrong_values(type_name, kind) if wrong != value)
 
 
 def of_sequence(values: list[Any], type_name: str, kind: str, steps: Steps) -> Iterator[tuple[Steps, Any]]:
@@ -48,7 +48,8 @@ def of_sequence(values: list[Any], type_name: str, kind: str, steps: Steps) -> I
     if kind == "sizes" and "[" not in type_name:
         more = values[-1:] or [default(element)]
         if more != [None]:
-            yield from ((steps, wrong) for wrong in ([], values[:-1], values + more, (values + more) * LONG))
+            sizes = ([], values[:-1], values + more, (values + more) * LONG)
+            yield from ((steps, wrong) for wrong in sizes if len(wrong) != len(values))
     for index in sorted({0, len(values) - 1} if values else set()):
         yield from of_value(values[index], element, kind, (*steps, index))
     if not values:

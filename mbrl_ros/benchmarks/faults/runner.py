@@ -47,6 +47,7 @@ class Row:
         safe: only finite commands within the limits, the safe action in time and its reason published where due.
         time_to_safe_s: from the fault to the first safe action at the actuators; None where none is due, or none came.
         control_periods: the same in control periods.
+        ticks: the same in ticks of the simulator that were heard of meanwhile: on a machine that stands still both do.
         recovered: commands pass and transitions are stored again, and no other process has ended.
         transitions_lost: that the learner had acknowledged and the store has not.
         reason: what was published.
@@ -61,6 +62,7 @@ class Row:
     safe: bool = False
     time_to_safe_s: float | None = None
     control_periods: float | None = None
+    ticks: int | None = None
     recovered: bool = False
     transitions_lost: int = 0
     reason: str = ""
@@ -200,6 +202,7 @@ def judge(row: Row, fault: Fault, scene: Scene, seen: Recording, began: float, e
         seconds = first_safe(during, began, fault.lasting)
     if fault.periods and seconds is not None:
         row.time_to_safe_s, row.control_periods = round(seconds, 4), round(seconds / robot.dt, 2)
+        row.ticks = sum(began <= t <= began + seconds for t, _, _ in list(seen.truth))
     problems = [out_of_bounds(commands, robot.u_max.tolist())]
     if fault.periods and row.control_periods is None:
         problems.append("no safe action came")
