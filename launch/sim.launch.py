@@ -7,25 +7,30 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessExit, OnProcessStart
 from launch.events import Shutdown
 from launch.events.process import ProcessExited, ProcessStarted
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from mbrl_ros.bringup import ENCLAVE, ENVIRONMENT, INTERRUPTED, LAST, Ending, clock_of, enclave, exit_status, pin
 from mbrl_ros.config import allowed
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import GRAPH, MANAGER, nodes_to_start
+from mbrl_ros.graph import GRAPH, MANAGER, VISUALIZER, nodes_to_start
 from mbrl_ros.models import MODELS
-from mbrl_ros.params_file import OPTIONS, resolve, write_run_parameters
+from mbrl_ros.params_file import OPTIONS, resolve, viewer_parameters, write_run_parameters
 from mbrl_ros.planners import PLANNERS
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
-from mbrl_ros.robots.description import robot_names
+from mbrl_ros.robots.description import load_robot, robot_names
+from mbrl_ros.robots.urdf_text import urdf_text
 from mbrl_ros.session import finish_summary, look_at_rate, make_report, say_ending
+from mbrl_ros.visualisation.rviz import rviz_file
 
 UNSET = "unset"  # leaves the params file, or else the default, in force
 BOOLEANS = ["true", "false"]
@@ -69,6 +74,9 @@ ARGUMENTS = (
         choices=BOOLEANS,
         description="reduce a planner that is too slow here until it holds the rate",
     ),
+    DeclareLaunchArgument(
+        "rviz", default_value="false", choices=BOOLEANS, description="show the robot and what it believes in rviz2"
+    ),
     DeclareLaunchArgument("log_level", default_value="info", choices=LEVELS, description="level of the ROS loggers"),
 )
 
@@ -84,10 +92,60 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     command_line = shlex.join(["ros2", *sys.argv[1:]])
     names = [spec.name for spec in nodes_to_start(parameters)]
     names += [] if parameters["command_guard"]["autostart"] else [MANAGER.name]
+    seen = prepare_view(parameters, value) if value["rviz"] == "true" else []
     folder = write_run_parameters(parameters, path(value["output"]), value["namespace"], command_line)
     run = Run(folder, names)
     nodes = {name: node(name, run.folder / PARAMETERS, value) for name in names}
-    return [*(handler for name, action in nodes.items() for handler in run.handlers(name, action)), *nodes.values()]
+    handlers = [handler for name, action in nodes.items() for handler in run.handlers(name, action)]
+    return [*handlers, *nodes.values(), *(action for name in seen for action in view(name, folder, parameters, value))]
+
+
+def prepare_view(parameters: dict[str, dict[str, Any]], value: dict[str, str]) -> list[str]:
+    """Give the visualizer its parameters; returns what is to be started beside the graph.
+
+    Raises:
+        MbrlError: rviz2 is not installed, or a parameter of the visualizer is not allowed.
+    """
+    if not installed("rviz2"):
+        raise MbrlError("rviz: rviz2 is not installed: sudo apt install ros-jazzy-rviz2; or leave out rviz:=true")
+    parameters[VISUALIZER.name] = viewer_parameters(VISUALIZER, parameters, path(value["params_file"]), {})
+    if installed("robot_state_publisher"):
+        return [VISUALIZER.name, "robot_state_publisher", "rviz2"]
+    print("rviz: no robot_state_publisher, so the robot is not shown: sudo apt install ros-jazzy-robot-state-publisher")
+    return [VISUALIZER.name, "rviz2"]
+
+
+def installed(package: str) -> bool:
+    """Whether a ROS package is there."""
+    try:
+        return bool(get_package_prefix(package))
+    except PackageNotFoundError:
+        return False
+
+
+def view(name: str, folder: Path, parameters: dict[str, dict[str, Any]], value: dict[str, str]) -> list[Node]:
+    """A node that shows the run and is no part of it: closing it ends nothing."""
+    if name == VISUALIZER.name:
+        return [node(name, folder / PARAMETERS, value)]
+    main = parameters[LAST]
+    robot = load_robot(main["robot"])
+    if name == "robot_state_publisher" and robot.urdf is None:
+        return []
+    settings: dict[str, Any] = {"use_sim_time": bool(main["lockstep"] or main.get("use_sim_time"))}
+    if name == "robot_state_publisher":
+        settings["robot_description"] = ParameterValue(urdf_text(robot.urdf), value_type=str)
+    return [
+        Node(
+            package=name,
+            executable=name,
+            name=name,
+            namespace=value["namespace"],
+            parameters=[settings],
+            remappings=[clock_of(value["namespace"])],
+            arguments=["-d", str(rviz_file(robot, folder))] if name == "rviz2" else [],
+            output="log",
+        )
+    ]
 
 
 def typed(name: str, text: str) -> object:

@@ -21,7 +21,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionSource, LaunchService
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import GRAPH, TrialConfig
+from mbrl_ros.graph import GRAPH, MANAGER, VIEWERS, TrialConfig
 from mbrl_ros.models import MODELS
 from mbrl_ros.params_file import OPTIONS
 from mbrl_ros.planners import PLANNERS
@@ -66,7 +66,7 @@ def params_file(tmp_path, content):
 def test_every_argument_is_declared_with_a_description():
     declared = [a for a in SIM.generate_launch_description().entities if isinstance(a, DeclareLaunchArgument)]
     assert {a.name for a in declared} == {
-        *OPTIONS, "namespace", "params_file", "use_sim_time", "output", "fit_rate", "log_level",
+        *OPTIONS, "namespace", "params_file", "use_sim_time", "output", "fit_rate", "rviz", "log_level",
     }  # fmt: skip
     assert all(a.description and a.description != "no description given" for a in declared)
 
@@ -77,8 +77,12 @@ def test_choices_are_the_registries_and_descriptions_name_the_defaults():
     assert choices == {
         "planner": ["unset", *PLANNERS],
         "model": ["unset", *MODELS],
+        "autostart": ["unset", "true", "false"],
+        "remote_learner": ["unset", "true", "false"],
         "fit_rate": ["true", "false"],
+        "rviz": ["true", "false"],
         "lockstep": ["unset", "true", "false"],
+        "autostart": ["unset", "true", "false"],
         "gui": ["unset", "true", "false"],
         "use_sim_time": ["unset", "true", "false"],
         "log_level": ["debug", "info", "warn", "error", "fatal"],
@@ -94,9 +98,28 @@ def test_one_node_for_each_entry_of_the_graph(tmp_path):
     assert [(n.node_package, n.node_executable) for n in nodes] == [("mbrl_ros", spec.name) for spec in GRAPH]
 
 
-def test_an_executable_for_each_entry_of_the_graph():
+@pytest.mark.parametrize("publisher", [True, False], ids=["with TF", "without TF"])
+def test_rviz_comes_with_the_visualizer_and_what_publishes_tf(tmp_path, monkeypatch, publisher, capsys):
+    there = {"rviz2", "robot_state_publisher"} if publisher else {"rviz2"}
+    monkeypatch.setattr(SIM, "installed", there.__contains__)
+    actions, parameters = started(tmp_path, rviz="true")
+    names = [a.node_executable for a in actions if isinstance(a, Node)]
+    assert names[len(GRAPH) :] == ["visualizer", *(["robot_state_publisher"] if publisher else []), "rviz2"]
+    assert parameters["visualizer"]["ros__parameters"]["robot"] == "cartpole"
+    assert ("robot_state_publisher" in capsys.readouterr().out) is not publisher
+
+
+def test_without_rviz_installed_the_launch_says_so_and_starts_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(SIM, "installed", lambda package: False)
+    with pytest.raises(MbrlError, match="rviz2 is not installed: sudo apt install ros-jazzy-rviz2"):
+        started(tmp_path, rviz="true")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_executable_for_each_node():
     scripts = {e.name: e.value for e in entry_points(group="console_scripts") if e.value.startswith("mbrl_ros")}
-    assert scripts == {"mbrl_ros": "mbrl_ros.cli:main"} | {s.name: f"mbrl_ros.nodes.{s.name}:main" for s in GRAPH}
+    nodes = {*(spec.name for spec in (*GRAPH, *VIEWERS, MANAGER)), "link_watchdog"}
+    assert scripts == {"mbrl_ros": "mbrl_ros.cli:main"} | {name: f"mbrl_ros.nodes.{name}:main" for name in nodes}
 
 
 def test_arguments_win_over_the_params_file_and_unset_ones_leave_it(tmp_path):
