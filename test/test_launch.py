@@ -77,7 +77,6 @@ def test_choices_are_the_registries_and_descriptions_name_the_defaults():
     assert choices == {
         "planner": ["unset", *PLANNERS],
         "model": ["unset", *MODELS],
-        "autostart": ["unset", "true", "false"],
         "remote_learner": ["unset", "true", "false"],
         "fit_rate": ["true", "false"],
         "rviz": ["true", "false"],
