@@ -39,6 +39,7 @@ from mbrl_ros.policies.smooth_random import SmoothRandom
 from mbrl_ros.visualisation.candidates import CandidateLog
 
 LATEST_NS = (2**31 - 1) * NANOSECONDS  # what a ROS time can hold
+OVERTIME = 1.0  # s beyond the length of a trial after which the controller ends it by itself
 LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
 
 TICKS_KEPT = 200  # ticks over which the planning time is reported
@@ -170,9 +171,18 @@ class MpcController(ManagedNode):
         self.doing(f"trial {self.trial}: {'base policy' if self.base else 'planning'}" if self.acting else "idle")
         self.ready.publish(String(data=f"{self.get_name()} {self.trial} {announced.phase}"))
 
+    def overdue(self) -> bool:
+        """Whether the trial should be over: who was to end it may be gone, and the robot must not go on for ever."""
+        if self.ticks < self.robot.trial_steps + OVERTIME / self.robot.dt:
+            return False
+        self.acting = False
+        self.doing(f"trial {self.trial} is overdue: nobody has ended it, the controller has")
+        self.get_logger().error(self._doing)
+        return True
+
     def on_observation(self, message: JointState) -> None:
         """One tick of control."""
-        if not self.acting:
+        if not self.acting or self.overdue():
             return
         stamp_ns = from_time(message.header.stamp)
         self.age_ns = 0 if self.config.lockstep else time.time_ns() - stamp_ns

@@ -206,7 +206,8 @@ class TrialManager(PipelineNode):
         self.call("reset", Trigger.Request())
         self.announce("run", index, policy)
         self.record = TrialRecord(index, policy)
-        self.call("arm", SetBool.Request(data=True))
+        if reasons := self.try_to_arm():  # a moment ago the machine may have stood still
+            raise MbrlError(f"{self.service_clients['arm'].srv_name}: {reasons}")
         self.doing(f"trial {index}: {policy}")
         self.call("run", SetBool.Request(data=True))
 

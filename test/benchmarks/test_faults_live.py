@@ -1,4 +1,4 @@
-"""A small part of the fault matrix on a live graph. Times are counted in the simulator's ticks: a runner may be slow."""
+"""A small part of the fault matrix on a live graph. Time is counted in ticks of the simulator: a runner may be slow."""
 
 import os
 from collections import Counter

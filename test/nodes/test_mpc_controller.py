@@ -11,10 +11,13 @@ from std_msgs.msg import UInt8MultiArray
 
 from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.models.serialization import to_bytes
-from mbrl_ros.nodes.mpc_controller import MpcController
+from mbrl_ros.nodes.conversions import to_joint_state
+from mbrl_ros.nodes.mpc_controller import OVERTIME, MpcController
+from mbrl_ros.nodes.trial_phase import TrialPhase, to_phase
 from mbrl_ros.robots.description import load_robot
 
-LAYOUT = load_robot("cartpole").layout
+ROBOT = load_robot("cartpole")
+LAYOUT = ROBOT.layout
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +50,16 @@ def test_a_good_model_is_taken_and_a_bad_one_refused_while_the_good_one_stays(co
         assert send(controller, data) == (3, count, model)
     assert controller.status()[0] == b"\x02", "an error in the diagnostics"
     assert send(controller, model_bytes(7))[0] == 7
+
+
+def test_a_trial_that_nobody_ends_is_ended_by_the_controller(controller):
+    """The trial manager may be dead; the guard sees good commands and would let them pass for ever."""
+    controller.on_trial(to_phase(TrialPhase(4, "run", "base"), "cartpole"))
+    allowed = ROBOT.trial_steps + round(OVERTIME / ROBOT.dt)
+    for k in range(allowed + 5):
+        controller.on_observation(to_joint_state(k * controller.dt_ns, ROBOT.joints, ROBOT.initial_state))
+    assert (controller.ticks, controller.acting) == (allowed, False)
+    assert "trial 4 is overdue" in controller._doing
+    controller.on_trial(to_phase(TrialPhase(5, "run", "base"), "cartpole"))
+    controller.on_observation(to_joint_state(0, ROBOT.joints, ROBOT.initial_state))
+    assert (controller.ticks, controller.acting) == (1, True), "the next trial is one again"

@@ -97,7 +97,8 @@ def kills() -> list[Fault]:
     moving = ("state_estimator", "mpc_controller", "pybullet_sim")
     return [
         *(Fault(f"kill {n}", "direct", Kill(n), GUARD_PERIODS, said="no command for" + FLAGS) for n in moving),
-        *(Fault(f"kill {n}", "direct", Kill(n)) for n in ("model_learner", "trial_manager")),
+        Fault("kill model_learner", "direct", Kill("model_learner")),
+        Fault("kill trial_manager", "direct", Kill("trial_manager"), said="overdue", seconds=5.5, window=END),
         Fault("kill command_guard", "direct", Kill("command_guard"), DRIVE_PERIODS, drive=True),
     ]
 
