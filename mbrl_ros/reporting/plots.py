@@ -255,9 +255,20 @@ def draw_action(ax: Axes, time: np.ndarray, action: np.ndarray, limit: float) ->
 
 def unit_of(robot: RobotDescription, name: str) -> str:
     """Unit of a state or action entry such as ``pole_hinge/velocity``."""
-    joint, quantity = name.rsplit("/", 1)
+    joint, _, quantity = name.rpartition("/")
+    if not joint:  # of a base, or a twist
+        return BASE_UNITS.get(name.removeprefix("base_"), "")
     units = {"position": ("m", "rad"), "velocity": ("m/s", "rad/s"), "effort": ("N", "N m")}
-    return units[quantity][joint in robot.angles or joint in revolute_joints(robot.urdf)]
+    turning = set(robot.angles) | (revolute_joints(robot.urdf) if robot.urdf else set())
+    return units[quantity][joint in turning]
+
+
+BASE_UNITS = {
+    **dict.fromkeys(("x", "y", "z"), "m"),
+    **dict.fromkeys(("roll", "pitch", "yaw"), "rad"),
+    **dict.fromkeys(("vx", "vy", "vz", "linear_x"), "m/s"),
+    **dict.fromkeys(("wx", "wy", "wz", "angular_z"), "rad/s"),
+}
 
 
 def revolute_joints(urdf: Path) -> set[str]:

@@ -197,7 +197,7 @@ class PyBulletPlant:
     def _load_urdf(self) -> int:
         """Body number of the robot, its inertia taken from the URDF instead of from shapes."""
         path = self.robot.urdf
-        if not path.is_file():
+        if path is None or not path.is_file():
             raise ConfigError(f"urdf: no file {path}")
         flags = self._bullet.URDF_USE_INERTIA_FROM_FILE
         try:

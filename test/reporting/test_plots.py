@@ -155,3 +155,10 @@ def test_png_and_nobody_else_s_settings_are_touched(runs):
     data = plots.png(plots.planning_time(np.array([0.01, 0.02]), np.zeros(2, bool), 0.05, lockstep=True))
     assert data.startswith(PNG) and len(data) > 5000
     assert dict(matplotlib.rcParams) == before
+
+
+def test_entries_of_a_base_and_its_twist_have_units():
+    base = load_robot(str(load_robot("cartpole").urdf.parent / "examples" / "base.yaml"))
+    found = {name: plots.unit_of(base, name) for name in (*base.layout.state, *base.layout.action)}
+    assert found["base_x"] == "m" and found["base_yaw"] == "rad" and found["base_wz"] == "rad/s"
+    assert (found["linear_x"], found["angular_z"]) == ("m/s", "rad/s")
