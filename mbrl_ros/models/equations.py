@@ -16,13 +16,9 @@ import numpy as np
 from scipy.special import expit, logit
 
 from mbrl_ros.errors import ConfigError, UnknownNameError
+from mbrl_ros.models.equation_registry import EQUATIONS
 from mbrl_ros.models.layout import StateLayout
 
-EQUATIONS = {
-    "damped_masses": "mbrl_ros.models.equations:damped_masses",
-    "cartpole": "mbrl_ros.robots.cartpole_equations:EQUATION",
-    "pendulum": "mbrl_ros.robots.pendulum_equations:EQUATION",
-}
 FALLBACK = "damped_masses"  # fits every robot
 GAIN, DRAG = 1e3, 100.0  # largest of `damped_masses`, in the units of the state
 

@@ -67,7 +67,7 @@ class PhysicsReport:
     undetermined: tuple[tuple[str, ...], ...]
     measurement_std: np.ndarray
 
-    def __str__(self) -> str:
+    def parameter_table(self) -> str:
         """The parameters as a table, then what is not determined."""
         lines = [f"{'parameter':<16} {'value':>10} {'std. error':>10}  unit      prior"]
         for p in self.parameters:

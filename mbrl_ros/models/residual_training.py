@@ -36,6 +36,10 @@ class ResidualReport:
     physics: physics_training.PhysicsReport
     rest: Any
 
+    def parameter_table(self) -> str:
+        """See `PhysicsReport.parameter_table`."""
+        return self.physics.parameter_table()
+
 
 def left_over(data: Transitions, layout: StateLayout, physics: Physics) -> Transitions:
     """The same transitions, each learned entry changed only by what the physics does not explain."""

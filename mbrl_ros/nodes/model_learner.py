@@ -225,6 +225,8 @@ class ModelLearner(ManagedNode):
         self.learner.accept(fitted)
         self.fit_seconds = fitted.report.seconds
         self.doing(f"model {self.learner.version} from {fitted.data_size} transitions")
+        if hasattr(fitted.report, "parameter_table"):
+            self.get_logger().info(f"model {self.learner.version}:\n{fitted.report.parameter_table()}")
         self.publish_model(data)
 
     def publish_model(self, data: bytes) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from mbrl_ros.errors import ConfigError, UnknownNameError
+from mbrl_ros.models.equation_registry import EQUATIONS
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.resources import share_directory
 from mbrl_ros.robots.description_checks import (
@@ -56,6 +57,7 @@ class RobotDescription:
     position_noise: float = 0.001  # m or rad
     velocity_noise: float = 0.01  # m/s or rad/s
     delay: Delay | None = None  # None: not known
+    equation: str = ""  # package.module:object, the equation of motion of `physics`; empty where there is none
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict, hash=False)  # of nodes, for this robot
 
     def __post_init__(self) -> None:
@@ -216,6 +218,8 @@ def from_mapping(values: Any, path: Path) -> RobotDescription:
             problems.append(str(error))
     if not problems:
         try:
+            if address := converted.get("equation"):
+                EQUATIONS.setdefault(address, address)  # the robot's owner says so; it is imported when it is used
             return RobotDescription(**converted | ({"urdf": path.parent / values["urdf"]} if "urdf" in values else {}))
         except ConfigError as error:
             problems = str(error).splitlines()

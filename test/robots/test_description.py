@@ -156,3 +156,10 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"robot\.yaml: "):
         load_robot(str(path))
+
+
+def test_a_robot_may_name_its_equation_which_is_then_known(tmp_path, values, monkeypatch):
+    monkeypatch.setattr(description, "EQUATIONS", known := {})
+    values["urdf"] = str(load_robot("cartpole").urdf)
+    assert load(tmp_path, values | {"equation": "mine.module:EQUATION"}).equation == "mine.module:EQUATION"
+    assert known == {"mine.module:EQUATION": "mine.module:EQUATION"}, "known, and not imported before it is used"
