@@ -32,15 +32,13 @@ SMALL = {"members": 2, "width": 4, "steps": 2, "refit_steps": 2}
 def start(tmp_path, monkeypatch):
     """Starts a node of the given class with parameters."""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rclpy_contexts, nodes = [], []
+    nodes = []
 
     def make(cls, **given):
         given = {"output": str(tmp_path / "run")} | given
         arguments = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
-        if rclpy_contexts:
-            rclpy.shutdown()
+        rclpy.try_shutdown()
         rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 53) % 100)
-        rclpy_contexts.append(None)
         nodes.append(cls())
         nodes[-1].bring_up()
         return nodes[-1]
