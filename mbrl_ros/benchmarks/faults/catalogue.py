@@ -179,6 +179,7 @@ def shifted_stamps() -> list[Fault]:
             "relay",
             Disturb(topic, partial(Shifted, shift)),
             GUARD_PERIODS if topic in CONTROL else 0.0,
+            lasting=abs(shift) > 1.0,  # 0.2 s are about what `stale_after` lets pass where commands come late
             said="stamp is|no command for" + FLAGS if topic in CONTROL else "",
         )
         for topic in STAMPED

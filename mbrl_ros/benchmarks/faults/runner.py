@@ -139,7 +139,7 @@ def stage(variant: str) -> Iterator[tuple[Scene, "Recording"]]:
         try:
             observer = watching.add(FaultObserver(graph.robot, watching.context))
             relay = breaking.add(FaultRelay(breaking.context)) if variant == "relay" else None
-            stranger = breaking.add(Stranger(breaking.context))
+            stranger = breaking.add(Stranger(breaking.context)) if variant != "relay" else None
             operator = breaking.add(Operator(breaking.context))
             for served in (breaking, watching):
                 served.start()
