@@ -178,7 +178,7 @@ class CommandGuard(ManagedNode):
         worried = any(count for flag, count in guard.counts.items() if flag not in ("ok", "disarmed"))
         level = ERROR if guard.state is GuardState.STOPPED else WARN if worried else OK
         values: dict[str, Any] = {
-            "state": guard.state.name.lower(),
+            "guard_state": guard.state.name.lower(),  # `state` is a flag that is counted
             **guard.counts,
             **guard.figures,
             "reason": guard.reason,

@@ -299,14 +299,14 @@ def test_a_deactivated_learner_learns_nothing_and_loses_nothing(bench, tmp_path)
     it.go("configure", "activate")
     rng = np.random.default_rng(0)
     pairs = [Pair(k, rng.standard_normal(4), rng.standard_normal(1), rng.standard_normal(4), 0) for k in range(7)]
-    it.node.take(pairs)
+    it.node.members[0].take(pairs)
     send = it.others.create_publisher(JointState, "observation", it.node.link_qos)
     it.until(lambda: send.get_subscription_count() > 0)
     it.go("deactivate")
     send.publish(to_joint_state(10**9, it.node.robot.joints, np.zeros(4)))
     with contextlib.suppress(AssertionError):
-        it.until(lambda: it.node.observed_ns > 0, timeout=0.5)
-    assert it.node.observed_ns == 0 and len(it.node.learner) == 7
+        it.until(lambda: it.node.members[0].observed_ns > 0, timeout=0.5)
+    assert it.node.members[0].observed_ns == 0 and len(it.node.learner) == 7
     it.go("cleanup", "configure", "activate")
     assert len(it.node.learner) == 7 and it.node.full_fit_due
     it.node.leave()
