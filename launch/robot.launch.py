@@ -40,11 +40,14 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     command_line = shlex.join(["ros2", *sys.argv[1:]])
     names = [spec.name for spec in nodes_to_start(parameters, ROBOT_GRAPH)]
     names += [] if parameters["command_guard"]["autostart"] else [MANAGER.name]
+    seen = SIM.prepare_view(parameters, value) if value["rviz"] == "true" else []
     folder = write_run_parameters(parameters, SIM.path(value["output"]), value["namespace"], command_line)
     print(f"each trial begins with: ros2 service call {start_service(value['namespace'])} std_srvs/srv/Trigger")
     run = SIM.Run(folder, names)
     nodes = {name: SIM.node(name, folder / PARAMETERS, value) for name in names}
-    return [*(handler for name, action in nodes.items() for handler in run.handlers(name, action)), *nodes.values()]
+    handlers = [handler for name, action in nodes.items() for handler in run.handlers(name, action)]
+    views = [action for name in seen for action in SIM.view(name, folder, parameters, value)]
+    return [*handlers, *nodes.values(), *views]
 
 
 def generate_launch_description() -> LaunchDescription:
