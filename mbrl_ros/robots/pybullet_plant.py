@@ -189,8 +189,8 @@ class PyBulletPlant:
         self._urdf_inertia = {
             j: bullet.getDynamicsInfo(self._body, j, physicsClientId=client)[0:3:2] for j in names.values()
         }
-        for joint, factor in self._mass_factor.items():
-            self._apply_mass(names[joint], factor)
+        for name, factor in self._mass_factor.items():
+            self._apply_mass(names[name], factor)
         for joint in names.values():  # every joint starts with a velocity motor that brakes
             bullet.setJointMotorControl2(self._body, joint, bullet.VELOCITY_CONTROL, force=0.0, physicsClientId=client)
 
