@@ -203,7 +203,7 @@ def behind_the_link() -> list[Fault]:
         Fault("kill command_guard, link watchdog", "link", Kill("command_guard"), LINK_PERIODS, said=said),
         Fault(f"kill {LINK}", "link", Kill(LINK), DRIVE_PERIODS, drive=True),
         *(
-            Fault(f"guarded_commands: {kind}", "link", Flood("guarded_commands", kind), said="refused")
+            Fault(f"guarded_commands: {kind}", "link", Flood("guarded_commands", kind), said="refused", seconds=3.0)
             for kind in ("nan", "infinity", "sizes")
         ),
     ]
