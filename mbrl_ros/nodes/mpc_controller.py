@@ -244,7 +244,8 @@ class MpcController(ManagedNode):
         """Publish the plan and the figures of a tick, after the command."""
         self.misses += tick.missed
         self.planning_s.append(tick.seconds)
-        known = self.controller.problem.dynamics.uncertainty(tick.states[:-1], tick.actions)
+        model: Any = self.controller.problem.dynamics
+        known = model.uncertainty(tick.states[:-1], tick.actions)
         values = {
             "planning_time": tick.seconds,
             "cost": tick.plan.cost,

@@ -48,7 +48,7 @@ def of_sequence(values: list[Any], type_name: str, kind: str, steps: Steps) -> I
     if kind == "sizes" and "[" not in type_name:
         more = values[-1:] or [default(element)]
         if more != [None]:
-            sizes = ([], values[:-1], values + more, (values + more) * LONG)
+            sizes: tuple[list[Any], ...] = ([], values[:-1], values + more, (values + more) * LONG)
             yield from ((steps, wrong) for wrong in sizes if len(wrong) != len(values))
     for index in sorted({0, len(values) - 1} if values else set()):
         yield from of_value(values[index], element, kind, (*steps, index))
