@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from mbrl_ros.bringup import Graph
 from mbrl_ros.cli import main, parser
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import VISUALIZER, WEB_VIEW
+from mbrl_ros.graph import NODES, VISUALIZER, WEB_VIEW
 from mbrl_ros.params_file import resolve, viewer_parameters
 from mbrl_ros.session import add_web_view
 
@@ -51,3 +52,14 @@ def test_a_port_in_use_is_said_before_anything_starts(monkeypatch):
         port = taken.getsockname()[1]
         with pytest.raises(MbrlError, match=f"127.0.0.1:{port} cannot be used"):
             add_web_view(resolve({}, None), options(web_port=port))
+
+
+def test_a_page_that_has_ended_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch, capsys):
+    codes = {"web_view": 1, "mpc_controller": None}
+    monkeypatch.setattr("mbrl_ros.bringup.start", lambda name, *_: SimpleNamespace(poll=lambda: codes[name], pid=0))
+    monkeypatch.setattr("mbrl_ros.bringup.pin", lambda processes: None)
+    graph = Graph(tmp_path / "p.yaml", tmp_path, "", "info", [WEB_VIEW, NODES["mpc_controller"]])
+    assert graph.ended() is None and graph.ended() is None
+    assert capsys.readouterr().out.count("web_view has ended (exit code 1); the run goes on without it") == 1
+    codes["mpc_controller"] = 1
+    assert graph.ended().died == "mpc_controller"
