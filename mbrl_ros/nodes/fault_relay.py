@@ -59,6 +59,10 @@ class FaultRelay(Node):
             self.create_subscription(kind, original(name), partial(self.on_message, name), qos)
         self._timer = self.create_timer(FLUSH_PERIOD, self.flush)
 
+    def connected(self, topic: str) -> bool:
+        """Whether somebody hears what is passed on."""
+        return bool(self._relays[topic].get_subscription_count())
+
     def disturb(self, topic: str, disturbance: Disturbance) -> None:
         """Disturb a topic from now on."""
         with self._lock:

@@ -1,0 +1,112 @@
+"""The relay, the stranger and the observer of `mbrl_ros bench faults`, with real messages."""
+
+import os
+import time
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+
+from mbrl_ros.benchmarks.faults.disturbances import Delayed, Silent
+from mbrl_ros.nodes.conversions import to_command, to_status
+from mbrl_ros.nodes.fault_observer import ACTUATORS, FaultObserver, Served
+from mbrl_ros.nodes.fault_relay import FaultRelay, Stranger
+from mbrl_ros.nodes.pipeline_node import OK, RELIABLE
+from mbrl_ros.robots.description import load_robot
+
+
+def until(done, timeout=20.0):
+    end = time.monotonic() + timeout
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """A thread that serves the nodes, and a node that is all the others."""
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + (os.getpid() + 71) % 100))
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    served = Served()
+    others = rclpy.create_node("others", context=served.context)
+    served.add(others)
+    yield served, others
+    served.close()
+
+
+def stamps(messages):
+    return [m.header.stamp.sec for m in messages]
+
+
+def test_the_relay_passes_on_delays_and_silences(bench):
+    served, others = bench
+    relay, got = served.add(FaultRelay(served.context)), []
+    others.create_subscription(JointState, "command", got.append, RELIABLE)
+    owner = others.create_publisher(JointState, "command/original", RELIABLE)
+    served.start()
+    until(lambda: owner.get_subscription_count() and relay.connected("command"))
+
+    def send(second):
+        owner.publish(to_command(second * 10**9, ("a",), [1.0]))
+
+    send(1)
+    until(lambda: stamps(got) == [1])
+    relay.disturb("command", Silent())
+    send(2)
+    time.sleep(0.3)
+    relay.heal("command")
+    relay.disturb("command", Delayed(0.2))
+    before = time.monotonic()
+    send(3)
+    until(lambda: stamps(got) == [1, 3])
+    assert time.monotonic() - before >= 0.2, "not before its time"
+    relay.heal("command")
+    send(4)
+    until(lambda: stamps(got) == [1, 3, 4])
+
+
+def test_the_stranger_knows_the_genuine_message_and_speaks_until_it_is_told_to_stop(bench):
+    served, others = bench
+    stranger, got = served.add(Stranger(served.context)), []
+    others.create_subscription(JointState, "command", got.append, RELIABLE)
+    owner = others.create_publisher(JointState, "command", RELIABLE)
+    served.start()
+    until(lambda: owner.get_subscription_count() == 2)
+    owner.publish(to_command(7, ("a",), [1.0], "genuine"))
+    until(lambda: "command" in stranger.samples)
+    stranger.begin("command", [to_command(0, ("a",), [2.0], "foreign")], fresh=True)
+    until(lambda: len(got) > 3)
+    stranger.end()
+    assert got[-1].header.frame_id == "foreign"
+    assert got[-1].header.stamp.sec > 1_500_000_000, "with a stamp of now"
+    assert stranger.samples["command"].header.frame_id == "genuine", "its own are none"
+
+
+def test_the_observer_notes_what_comes_and_when(bench):
+    served, others = bench
+    observer = served.add(FaultObserver(load_robot("cartpole"), served.context))
+    publishers = [
+        others.create_publisher(kind, topic, RELIABLE)
+        for kind, topic in (
+            (Float64MultiArray, ACTUATORS),
+            (JointState, "applied_command"),
+            (DiagnosticArray, "/diagnostics"),
+        )
+    ]
+    served.start()
+    until(lambda: all(p.get_subscription_count() for p in publishers))
+    before, seen = time.monotonic(), observer.recording
+    values = {"transitions": 12, "not_stored_yet": 2, "problem": ""}
+    publishers[0].publish(Float64MultiArray(data=[3.0]))
+    publishers[1].publish(to_command(0, ("a",), [3.0], "limited"))
+    publishers[2].publish(DiagnosticArray(status=[to_status("model_learner: model", "", OK, "fitting", values)]))
+    until(lambda: seen.actuators and seen.applied and seen.acknowledged)
+    assert [v for _, v in seen.actuators] == [(3.0,)]
+    assert [flag for _, flag in seen.applied] == ["limited"]
+    assert seen.acknowledged == 10, "what waits in memory is not acknowledged"
+    assert [t for _, t in seen.said][:2] == ["model_learner: model: fitting", "model_learner: model: transitions: 12"]
+    assert all(before <= t <= time.monotonic() for t, _ in (*seen.actuators, *seen.applied, *seen.said))
