@@ -10,8 +10,10 @@ MODELS = {
     "gaussian_process": "mbrl_ros.models.gaussian_process:GaussianProcess",
     "linear_gaussian": "mbrl_ros.models.linear_gaussian:LinearGaussian",
     "physics": "mbrl_ros.models.physics:Physics",
+    "physics_residual_bnn": "mbrl_ros.models.physics_residual_bnn:PhysicsResidualBNN",
     "physics_residual_ensemble": "mbrl_ros.models.physics_residual_ensemble:PhysicsResidualEnsemble",
     "physics_residual_gp": "mbrl_ros.models.physics_residual_gp:PhysicsResidualGP",
+    "physics_residual_linear": "mbrl_ros.models.physics_residual_linear:PhysicsResidualLinear",
     "probabilistic_ensemble": "mbrl_ros.models.probabilistic_ensemble:ProbabilisticEnsemble",
 }
 

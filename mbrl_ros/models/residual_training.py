@@ -5,11 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mbrl_ros.models import ensemble_training, gaussian_process_training, physics_training
+from mbrl_ros.models import (
+    bayesian_network_training,
+    ensemble_training,
+    gaussian_process_training,
+    linear_gaussian_training,
+    physics_training,
+)
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.models.physics import Physics, PhysicsConfig
+from mbrl_ros.models.physics_residual_bnn import PhysicsResidualBNN
 from mbrl_ros.models.physics_residual_ensemble import PhysicsResidualEnsemble
 from mbrl_ros.models.physics_residual_gp import PhysicsResidualGP
+from mbrl_ros.models.physics_residual_linear import PhysicsResidualLinear
 from mbrl_ros.models.residual import of_class
 from mbrl_ros.types import Transitions
 
@@ -81,3 +89,5 @@ def trainer(cls: Any, fit_rest: Callable) -> Callable:
 
 fit_gp = trainer(PhysicsResidualGP, gaussian_process_training.fit)
 fit_ensemble = trainer(PhysicsResidualEnsemble, ensemble_training.fit)
+fit_bnn = trainer(PhysicsResidualBNN, bayesian_network_training.fit)
+fit_linear = trainer(PhysicsResidualLinear, linear_gaussian_training.fit)

@@ -34,8 +34,10 @@ FITS: dict[str, Callable] = {
     "gaussian_process": gaussian_process_training.fit,
     "linear_gaussian": linear_gaussian_training.fit,
     "physics": physics_training.fit,
+    "physics_residual_bnn": residual_training.fit_bnn,
     "physics_residual_ensemble": residual_training.fit_ensemble,
     "physics_residual_gp": residual_training.fit_gp,
+    "physics_residual_linear": residual_training.fit_linear,
     "probabilistic_ensemble": ensemble_training.fit,
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mbrl_ros.errors import ConfigError, ModelRejectedError
-from mbrl_ros.models import model_class
+from mbrl_ros.models import MODELS, model_class
 from mbrl_ros.models.analytic import AnalyticDynamics
 from mbrl_ros.models.base import LearnedModel
 from mbrl_ros.models.evaluation import multi_step_error, one_step_error
@@ -23,7 +23,7 @@ from mbrl_ros.types import Transitions
 
 ROBOT = load_robot("cartpole")
 LAYOUT = ROBOT.layout
-RESIDUAL = ("physics_residual_gp", "physics_residual_ensemble")
+RESIDUAL = tuple(name for name in MODELS if name.startswith("physics_residual"))
 DRY = 1.5  # N of dry friction on the cart
 
 
