@@ -172,10 +172,13 @@ class LearnedModel:
 
     def _advance(self, actions: np.ndarray, noise: np.ndarray, members: np.ndarray, out: np.ndarray) -> None:
         """`advance_particles` of a share of the particles, in one thread."""
-        for p, t in np.ndindex(members.shape):
-            mean, std = self.predict_member(int(members[p, t]), out[p, t], actions[t])
-            change = mean + std * noise[p, t] if noise.shape[1] else mean
-            out[p, t + 1] = self.layout.integrate(out[p, t], change)
+        for t, member in ((t, e) for t in range(len(actions)) for e in np.unique(members[:, t])):
+            mine = np.flatnonzero(members[:, t] == member)
+            x = out[mine, t]  # (P', N, nx): particles of one member are asked for together
+            rows = (x.reshape(-1, self.nx), np.tile(actions[t], (len(mine), 1)))
+            mean, std = (a.reshape(*x.shape[:2], -1) for a in self.predict_member(int(member), *rows))
+            change = mean + std * noise[mine, t][:, None] if noise.shape[1] else mean
+            out[mine, t + 1] = self.layout.integrate(x, change)
 
     def with_threads(self, threads: int) -> Self:
         """The same model, its rollouts shared among so many threads."""
