@@ -172,8 +172,10 @@ class LearnedModel:
 
     def _advance(self, actions: np.ndarray, noise: np.ndarray, members: np.ndarray, out: np.ndarray) -> None:
         """`advance_particles` of a share of the particles, in one thread."""
-        for t, member in ((t, e) for t in range(len(actions)) for e in np.unique(members[:, t])):
+        for t, member in np.ndindex(len(actions), self.members):
             mine = np.flatnonzero(members[:, t] == member)
+            if len(mine) == 0:
+                continue
             x = out[mine, t]  # (P', N, nx): particles of one member are asked for together
             rows = (x.reshape(-1, self.nx), np.tile(actions[t], (len(mine), 1)))
             mean, std = (a.reshape(*x.shape[:2], -1) for a in self.predict_member(int(member), *rows))
