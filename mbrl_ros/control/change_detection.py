@@ -23,7 +23,7 @@ class ChangeConfig:
     """Settings of the detection."""
 
     threshold: float = option(
-        12.0, "log-likelihood ratio that says the robot has changed; 0 is no detection", low=0.0, high=1e6
+        24.0, "log-likelihood ratio that says the robot has changed; 0 is no detection", low=0.0, high=1e6
     )
     evidence: int = option(40, "errors needed to know what is usual", low=2, high=MEMORY)
     fresh: int = option(40, "transitions since a change from which on only they are learned from", low=1, high=100_000)
