@@ -85,6 +85,11 @@ def used(folder):
     return {v for k in trial_indices(folder) for v in load_trial(folder, k).model_version.tolist()} - {0}
 
 
+def stored_rows(fleet):
+    """What the learner has stored of all robots."""
+    return read_store(fleet.folder / "fleet" / TRANSITIONS)[2]
+
+
 def test_robots_share_a_model_and_go_on_when_the_learner_is_lost_and_comes_back(fleet):
     robots_file = fleet.folder / "robots.yaml"
     robots = {name: {"ros__parameters": QUICK[name]} for name in ("mpc_controller", "trial_manager")}
@@ -95,18 +100,17 @@ def test_robots_share_a_model_and_go_on_when_the_learner_is_lost_and_comes_back(
     fleet.wait(lambda: all(used(folder) for folder in folders.values()))
     learner.send_signal(signal.SIGKILL)
     learner.wait()
-    before, stored = fleet.versions(), len(read_store(fleet.folder / "fleet" / TRANSITIONS)[2])
+    before, stored = fleet.versions(), len(stored_rows(fleet))
     done = {name: len(trial_indices(folder)) for name, folder in folders.items()}
     fleet.wait(lambda: all(len(trial_indices(folder)) > done[name] for name, folder in folders.items()))
     assert fleet.versions() == before, "nobody learns, and both robots have moved on"
     fleet.start_learner()
     fleet.wait(lambda: all(max(used(folder)) > before[-1] + 1 for folder in folders.values()))
+    fleet.wait(lambda: len(rows := stored_rows(fleet)) > stored and {r.trajectory % 2 for r in rows} == {0, 1})
     for robot in robots.values():
         robot.send_signal(signal.SIGINT)
     for robot in robots.values():
         assert robot.wait(LONG) == 130, fleet.logs()
     assert fleet.versions()[: len(before)] == before and fleet.versions()[-1] > before[-1]
-    rows = read_store(fleet.folder / "fleet" / TRANSITIONS)[2]
-    assert len(rows) >= stored and {row.trajectory % 2 for row in rows} == {0, 1}
     assert set.union(*map(used, folders.values())) <= {*fleet.versions()}
     assert "Traceback" not in fleet.logs()

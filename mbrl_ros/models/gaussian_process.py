@@ -201,16 +201,7 @@ class GaussianProcess(LearnedModel):
 
     def linearize(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Jacobians of `step` in closed form: A (B, nx, nx), B (B, nx, nu)."""
-        layout, nx = self.layout, self.nx
-        change = np.einsum("bkf,bfm->bkm", self._slope(self._normalised(x, u)), feature_jacobian(layout, x))
-        J = np.zeros((len(x), nx, nx + self.nu))
-        J[:, np.arange(nx), np.arange(nx)] = 1.0
-        J[:, layout.learned] += change
-        for i, v in enumerate(layout.derivative_index):
-            if v >= 0:  # q' = q + dt (v + v') / 2
-                J[:, i] += 0.5 * layout.dt * J[:, v]
-                J[:, i, v] += 0.5 * layout.dt
-        return J[:, :, :nx], J[:, :, nx:]
+        return self.layout.jacobians(x, self._slope(self._normalised(x, u)))
 
     def _slope(self, z: np.ndarray) -> np.ndarray:
         """Derivative of the mean change by the unnormalised inputs: (B, ny, d)."""
@@ -240,13 +231,3 @@ def covariance(a: np.ndarray, b: np.ndarray, arrays: dict[str, np.ndarray], k: i
     length = arrays["length_scales"][k]
     bumps = squared_exponential(a / length, b / length, arrays["signal_std"][k])
     return bumps + arrays["linear_std"][k] ** 2 * (1.0 + a @ b.T)
-
-
-def feature_jacobian(layout: StateLayout, x: np.ndarray) -> np.ndarray:
-    """Derivative of `layout.features` by state and action: x (B, nx) -> (B, n_features, nx + nu)."""
-    nx, angles = layout.nx, np.flatnonzero(layout.angle_mask)
-    J = np.zeros((len(x), layout.n_features, nx + layout.nu))
-    J[:, np.arange(nx), np.arange(nx)] = np.where(layout.angle_mask, np.cos(x), 1.0)
-    J[:, nx + np.arange(len(angles)), angles] = -np.sin(x[:, angles])
-    J[:, nx + len(angles) + np.arange(layout.nu), nx + np.arange(layout.nu)] = 1.0
-    return J

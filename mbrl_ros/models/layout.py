@@ -105,3 +105,32 @@ class StateLayout:
         velocities = index[positions]
         x_next[..., positions] += 0.5 * self.dt * (x[..., velocities] + x_next[..., velocities])
         return x_next
+
+    def feature_jacobian(self, x: np.ndarray) -> np.ndarray:
+        """Derivative of `features` by state and action: x (B, nx) -> (B, n_features, nx + nu)."""
+        nx, angles = self.nx, np.flatnonzero(self.angle_mask)
+        J = np.zeros((len(x), self.n_features, nx + self.nu))
+        J[:, np.arange(nx), np.arange(nx)] = np.where(self.angle_mask, np.cos(x), 1.0)
+        J[:, nx + np.arange(len(angles)), angles] = -np.sin(x[:, angles])
+        J[:, nx + len(angles) + np.arange(self.nu), nx + np.arange(self.nu)] = 1.0
+        return J
+
+    def jacobians(self, x: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Jacobians of `integrate` after a change that is a function of the features.
+
+        Args:
+            x: states (B, nx).
+            slope: derivative of the change by the features (B, ny, n_features).
+
+        Returns:
+            A (B, nx, nx) by the state and B (B, nx, nu) by the action.
+        """
+        nx = self.nx
+        J = np.zeros((len(x), nx, nx + self.nu))
+        J[:, np.arange(nx), np.arange(nx)] = 1.0
+        J[:, self.learned] += np.einsum("bkf,bfm->bkm", slope, self.feature_jacobian(x))
+        for i, v in enumerate(self.derivative_index):
+            if v >= 0:  # q' = q + dt (v + v') / 2
+                J[:, i] += 0.5 * self.dt * J[:, v]
+                J[:, i, v] += 0.5 * self.dt
+        return J[:, :, :nx], J[:, :, nx:]

@@ -16,7 +16,6 @@ from mbrl_ros.config import option, validate
 from mbrl_ros.errors import ModelRejectedError
 from mbrl_ros.models import linear_gaussian_kernel
 from mbrl_ros.models.base import LearnedModel
-from mbrl_ros.models.gaussian_process import feature_jacobian
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.models.normal_inverse_wishart import NormalInverseWishart
 
@@ -152,16 +151,7 @@ class LinearGaussian(LearnedModel):
 
     def linearize(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Jacobians of `step` in closed form: A (B, nx, nx), B (B, nx, nu)."""
-        layout, nx = self.layout, self.nx
-        change = np.einsum("bkf,bfm->bkm", self._slope(layout.features(x, u)), feature_jacobian(layout, x))
-        J = np.zeros((len(x), nx, nx + self.nu))
-        J[:, np.arange(nx), np.arange(nx)] = 1.0
-        J[:, layout.learned] += change
-        for i, v in enumerate(layout.derivative_index):
-            if v >= 0:  # q' = q + dt (v + v') / 2
-                J[:, i] += 0.5 * layout.dt * J[:, v]
-                J[:, i, v] += 0.5 * layout.dt
-        return J[:, :, :nx], J[:, :, nx:]
+        return self.layout.jacobians(x, self._slope(self.layout.features(x, u)))
 
     def _slope(self, f: np.ndarray) -> np.ndarray:
         """Derivative of the mean change by the features f (B, d): (B, ny, d)."""
