@@ -13,6 +13,7 @@ from mbrl_ros.reporting.summary import TrialResult, planning_percentiles, score_
 from mbrl_ros.robots.description import RobotDescription
 
 JUDGED = tuple(f.name for f in fields(Verdict))  # what the learner says of a trial
+DOUBTS = ("spread", "entropy", "disagreement", "aleatoric_std", "epistemic_std")  # what a tick says of the model
 
 
 @dataclass
@@ -24,6 +25,7 @@ class TrialRecord:
     observations: dict[int, np.ndarray] = field(default_factory=dict)
     applied: dict[int, tuple[np.ndarray, str]] = field(default_factory=dict)
     telemetry: dict[int, Mapping[str, float]] = field(default_factory=dict)
+    plans: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # states (H + 1, nx), actions (H, nu)
     ended_early: str = ""
 
     def steps(self) -> int:
@@ -35,7 +37,9 @@ class TrialRecord:
         stamps = sorted(self.observations)
         self._forget_from(stamps[-1] if stamps else 0)
         x = np.array([self.observations[s] for s in stamps]).reshape(len(stamps), nx)
-        nu = next((len(u) for u, _ in self.applied.values()), 1)
+        nu = next(
+            (len(u) for u in (*(u for u, _ in self.applied.values()), *(u[0] for _, u in self.plans.values()))), 1
+        )
         nothing: tuple[np.ndarray, str] = (np.full(nu, np.nan), "")
         u = np.array([self.applied.get(s, nothing)[0] for s in stamps]).reshape(len(stamps), nu)
         return TrialArrays(
@@ -46,12 +50,31 @@ class TrialRecord:
             planning_time=self._column(stamps, "planning_time", np.nan),
             model_version=self._column(stamps, "model_version", 0).astype(int),
             deadline_missed=self._column(stamps, "deadline_missed", 0) == 1,
+            cut_short=self._column(stamps, "cut_short", 0) == 1,
+            flag=np.array([self.applied.get(s, nothing)[1] for s in stamps], dtype=str),
+            **{name: self._column(stamps, name, np.nan) for name in DOUBTS},
+            **dict(zip(("plan_x", "plan_u"), self._plan_arrays(stamps, nx, nu), strict=True)),
         )
+
+    def _plan_arrays(self, stamps: list[int], nx: int, nu: int) -> tuple[np.ndarray, np.ndarray]:
+        """States (T, H + 1, nx) and actions (T, H, nu) of the plans by their first tick, NaN where there are none.
+
+        Single precision: a plan is a guess, and these are most of what a trial leaves behind.
+        """
+        horizon = max((len(actions) for _, actions in self.plans.values()), default=0)
+        x = np.full((len(stamps), horizon + 1, nx), np.nan, np.float32)
+        u = np.full((len(stamps), horizon, nu), np.nan, np.float32)
+        for row, stamp in enumerate(stamps):
+            if stamp in self.plans:
+                states, actions = self.plans[stamp]
+                x[row, : len(states)], u[row, : len(actions)] = states, actions
+        return x, u
 
     def _forget_from(self, stamp: int) -> None:
         """Leave out commands and figures of `stamp` and later: no motion followed them."""
         self.applied = {s: entry for s, entry in self.applied.items() if s < stamp}
         self.telemetry = {s: entry for s, entry in self.telemetry.items() if s < stamp}
+        self.plans = {s: entry for s, entry in self.plans.items() if s < stamp}
 
     def _column(self, stamps: list[int], name: str, missing: float) -> np.ndarray:
         return np.array([self.telemetry.get(s, {}).get(name, missing) for s in stamps])

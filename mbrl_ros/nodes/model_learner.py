@@ -28,6 +28,7 @@ from mbrl_ros.reporting.run_folder import (
     create_run_folder,
     model_path,
     model_versions,
+    note_fit,
     write_atomically,
 )
 from mbrl_ros.types import Transitions
@@ -234,6 +235,7 @@ class ModelLearner(ManagedNode):
         self.models.publish(UInt8MultiArray(data=array.array("B", data)))
         try:
             write_atomically(model_path(self.folder, self.learner.version), data)
+            note_fit(self.folder, self.learner.version, self.learner.trained_on, self.fit_seconds)
         except MbrlError as error:
             self.problems["model file"] = str(error)
             self.get_logger().error(str(error))

@@ -255,6 +255,7 @@ class MpcController(ManagedNode):
             "aleatoric_std": np.sqrt(known.aleatoric[0].mean()),
             "epistemic_std": np.sqrt(known.epistemic[0].mean()),
             "deadline_missed": float(tick.missed),
+            "cut_short": float(tick.missed and not tick.plan.complete),
             "deadline_misses": float(self.misses),
             "rounds": float(tick.plan.rounds),
             "model_version": float(self.version),

@@ -1,20 +1,24 @@
 """The trial manager: resets the robot, lets the base policy and then the planner act, scores, stops when solved."""
 
+import contextlib
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String
 from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectory
 
 from mbrl_ros.control.trial_record import TrialRecord
-from mbrl_ros.errors import MbrlError
+from mbrl_ros.errors import MbrlError, MessageError
 from mbrl_ros.graph import GRAPH, LEARNER, NODES, ROBOT_GRAPH
 from mbrl_ros.nodes.conversions import (
     from_command,
@@ -27,6 +31,7 @@ from mbrl_ros.nodes.conversions import (
     to_scalars,
 )
 from mbrl_ros.nodes.pipeline_node import LATCHED, RELIABLE, WAITING_FOR, PipelineNode, run, spin_until
+from mbrl_ros.nodes.scene_messages import from_trajectory
 from mbrl_ros.nodes.trial_phase import WORDS, TrialPhase, to_phase
 from mbrl_ros.reporting.run_folder import SUMMARY, create_run_folder, save_trial
 from mbrl_ros.reporting.summary import RunSummary, TrialResult, read_summary, software_versions, write_summary
@@ -39,6 +44,7 @@ FIGURES_TIMEOUT = 2.0  # s, longest wait for the learner's figures, which travel
 ARM_EVERY = 0.5  # s between two attempts to arm a real robot
 ENDING_FLAGS = ("stopped", "heartbeat", "disarmed")  # of a guard that lets nothing pass any more
 LOST_AFTER = 5.0  # s without its diagnostics, which come every second, after which a learner elsewhere is lost
+PLANS_KEPT = 2000  # newest plans of a trial that go into its file: a long trial must not fill the memory
 ACTORS = ("mpc_controller", LEARNER)  # nodes that take up the phases of a trial
 
 
@@ -56,6 +62,7 @@ class TrialManager(PipelineNode):
         self.started, self.began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         self.results = self.earlier_results()
         self.record: TrialRecord | None = None
+        self.plans: deque[bytes] = deque(maxlen=PLANS_KEPT)
         self.waiting: dict[str, str] = {}  # node -> topics it still waits for
         self.acknowledged: set[str] = set()
         self.expected: set[str] = set()  # words that acknowledge a phase
@@ -70,6 +77,7 @@ class TrialManager(PipelineNode):
         self.listen_to(JointState, "applied_command", self.on_applied)
         self.listen_to(JointState, "mpc_controller/telemetry", self.on_tick)
         self.listen_to(JointState, "model_learner/telemetry", self.on_learned)
+        self.create_subscription(JointTrajectory, "plan", self.guarded(self.on_plan), RELIABLE, raw=True)
         self.service_clients = {"arm": self.create_client(SetBool, "command_guard/arm")}
         self.ready_to_start = self.start_asked = False
         if self.config.operator:
@@ -136,6 +144,21 @@ class TrialManager(PipelineNode):
         """Record the controller's figures."""
         if self.record is not None:
             self.record.telemetry[from_time(message.header.stamp)] = from_scalars(message)
+
+    def on_plan(self, message: bytes) -> None:
+        """Keep a plan as it came: it is read when the trial is over, so that it costs no time during it."""
+        if self.record is not None:
+            self.plans.append(message)
+
+    def read_plans(self, record: TrialRecord) -> None:
+        """Take the plans of the trial down; one that is not finite is of no use."""
+        robot = self.robot
+        for data in self.plans:
+            message = deserialize_message(data, JointTrajectory)
+            with contextlib.suppress(MessageError):
+                plan = from_trajectory(message, robot.joints, robot.base_states, robot.actuators)
+                record.plans[from_time(message.header.stamp)] = plan
+        self.plans.clear()
 
     def on_tick_done(self, message: Header) -> None:
         """Lockstep: remember how far the learner is."""
@@ -256,6 +279,7 @@ class TrialManager(PipelineNode):
 
     def keep(self, record: TrialRecord) -> None:
         """Score a trial, write it and publish its figures."""
+        self.read_plans(record)
         before = sum(r.duration_s for r in self.results)
         learned = self.learned if self.learned.get("trial") == record.index else {}
         result = record.result(self.task, self.robot, before, learned)

@@ -1,10 +1,12 @@
 """The run folder: the names of its files and the arrays of a trial (see docs/architecture.md)."""
 
 import contextlib
+import csv
 import io
 import os
 import re
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ ANIMATION = "animation.gif"
 TRIALS = "trials"
 MODELS = "models"
 PLOTS = "plots"
+FITS = "fits.csv"  # beside the models
+FIT_COLUMNS = ("version", "published", "transitions", "fit_seconds")
+DIMENSIONS = {"x": 2, "u": 2, "plan_x": 3, "plan_u": 3}  # of the arrays of a trial; all others have one
 
 
 def create_run_folder(folder: Path) -> Path:
@@ -95,6 +100,17 @@ class TrialArrays:
         planning_time: (T,) s, NaN where nothing was planned.
         model_version: (T,) int, model the controller used, 0 where it used none.
         deadline_missed: (T,) bool.
+        cut_short: (T,) bool, whether the deadline ended the planning before it was complete.
+        flag: (T,) str, what the guard said of the command of the tick, '' where it said nothing.
+        spread: (T,) see `Tick.spread`.
+        entropy: (T,) nats, of the first period of the plan, as the other three.
+        disagreement: (T,) nats, what the members know of each other's doubt.
+        aleatoric_std: (T,) noise of the learned entries, root mean square.
+        epistemic_std: (T,) doubt of the learned entries, root mean square.
+        plan_x: (T, H + 1, nx) states of the plan whose first action acts at the tick.
+        plan_u: (T, H, nu) its actions.
+
+    Those from `cut_short` on are None where the run was recorded before they were.
     """
 
     stamp: np.ndarray
@@ -104,13 +120,25 @@ class TrialArrays:
     planning_time: np.ndarray
     model_version: np.ndarray
     deadline_missed: np.ndarray
+    cut_short: np.ndarray | None = None
+    flag: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+    disagreement: np.ndarray | None = None
+    aleatoric_std: np.ndarray | None = None
+    epistemic_std: np.ndarray | None = None
+    plan_x: np.ndarray | None = None
+    plan_u: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            shape = getattr(self, field.name).shape
-            dimensions = 2 if field.name in ("x", "u") else 1
-            if len(shape) != dimensions or shape[0] != len(self.stamp):
-                raise MbrlError(f"{field.name}: shape {shape} does not fit {len(self.stamp)} ticks")
+        for name, array in self.present().items():
+            if array.ndim != DIMENSIONS.get(name, 1) or len(array) != len(self.stamp):
+                raise MbrlError(f"{name}: shape {array.shape} does not fit {len(self.stamp)} ticks")
+
+    def present(self) -> dict[str, np.ndarray]:
+        """The arrays that there are, by name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: array for name, array in values.items() if array is not None}
 
     def __len__(self) -> int:
         return len(self.stamp)
@@ -123,7 +151,7 @@ def save_trial(folder: Path, index: int, arrays: TrialArrays) -> Path:
         MbrlError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{f.name: getattr(arrays, f.name) for f in fields(arrays)})
+    np.savez_compressed(buffer, **arrays.present())
     path = trial_path(folder, index)
     write_atomically(path, buffer.getvalue())
     return path
@@ -138,7 +166,8 @@ def load_trial(folder: Path, index: int) -> TrialArrays:
     path = trial_path(folder, index)
     try:
         with np.load(path, allow_pickle=False) as file:
-            values = {f.name: file[f.name] for f in fields(TrialArrays)}
+            needed = {f.name: f.default is not None for f in fields(TrialArrays)}
+            values = {name: file[name] for name, is_needed in needed.items() if is_needed or name in file}
         # NaN stands for "no model" in files written from float arrays.
         values["model_version"] = np.nan_to_num(values["model_version"]).astype(int)
         return TrialArrays(**values | {"deadline_missed": values["deadline_missed"] == 1})
@@ -146,3 +175,54 @@ def load_trial(folder: Path, index: int) -> TrialArrays:
         raise MbrlError(f"{path}: no such trial") from None
     except Exception as error:  # damaged bytes make zipfile, zlib and numpy raise more kinds than they document
         raise MbrlError(f"{path}: damaged trial file: {error}") from None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A published model.
+
+    Attributes:
+        version: counted from 1.
+        published: ISO 8601.
+        transitions: number of those it was fitted to.
+        fit_seconds: time of the fit in s.
+    """
+
+    version: int
+    published: str
+    transitions: int
+    fit_seconds: float
+
+
+def note_fit(folder: Path, version: int, transitions: int, seconds: float) -> None:
+    """Append a published model to ``models/fits.csv``.
+
+    Raises:
+        MbrlError: the file cannot be written.
+    """
+    path = folder / MODELS / FITS
+    row = (version, datetime.now(UTC).isoformat(timespec="milliseconds"), transitions, f"{seconds:.4f}")
+    try:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([*([] if file.tell() else [FIT_COLUMNS]), row])
+    except OSError as error:
+        raise MbrlError(f"{path}: cannot write: {error.strerror}") from None
+
+
+def read_fits(folder: Path) -> list[Fit]:
+    """The published models in order; none of a run that was recorded before they were noted.
+
+    Raises:
+        MbrlError: the file is damaged; names the file and the line.
+    """
+    path = folder / MODELS / FITS
+    if not path.exists():
+        return []
+    fits = []
+    for number, row in enumerate(csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]), 2):
+        try:
+            version, published, transitions, seconds = row
+            fits.append(Fit(int(version), published, int(transitions), float(seconds)))
+        except ValueError:
+            raise MbrlError(f"{path}: line {number} is damaged: {','.join(row)[:80]!r}") from None
+    return fits

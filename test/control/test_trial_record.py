@@ -59,3 +59,34 @@ def test_a_trial_without_one_observation_is_not_solved_and_costs_nothing():
     result = made.result(TASK, ROBOT, 0.0, {})
     assert (result.steps, result.solved, result.cost) == (0, False, 0.0)
     assert made.arrays(TASK, 4).x.shape == (0, 4)
+
+
+def test_plans_doubts_and_flags_stand_at_their_ticks():
+    made = record(4, [0.0, 0.0, 0, 0])
+    states = np.arange(12.0).reshape(3, 4)
+    made.plans = {
+        DT: (states, np.array([[5.0], [6.0]])),
+        2 * DT: (-states[:2], np.array([[7.0]])),
+        9 * DT: (states, []),
+    }
+    made.plans[4 * DT] = (states, np.zeros((2, 1)))  # of the last observation: no motion followed it
+    made.applied[2 * DT] = (np.array([0.5]), "limited")
+    made.telemetry[DT] = {"spread": 0.1, "entropy": -1.0, "disagreement": 2.0, "cut_short": 1.0}
+    made.telemetry[DT] |= {"aleatoric_std": 0.3, "epistemic_std": 0.4}
+    arrays = made.arrays(TASK, 4)
+    assert arrays.plan_x.shape == (5, 3, 4) and arrays.plan_u.shape == (5, 2, 1)
+    np.testing.assert_array_equal(arrays.plan_x[1], states)
+    np.testing.assert_array_equal(arrays.plan_u[1:3, :, 0], [[5.0, 6.0], [7.0, np.nan]])
+    np.testing.assert_array_equal(arrays.plan_x[2, :, 1], [-1.0, -5.0, np.nan])
+    assert np.isnan(arrays.plan_x[[0, 3, 4]]).all()
+    assert arrays.flag.tolist() == ["ok", "ok", "limited", "ok", ""]
+    assert arrays.cut_short.tolist() == [False, True, False, False, False]
+    doubts = [getattr(arrays, n)[1] for n in ("spread", "entropy", "disagreement", "aleatoric_std", "epistemic_std")]
+    assert doubts == [0.1, -1.0, 2.0, 0.3, 0.4] and np.isnan(arrays.entropy[[0, 2, 3, 4]]).all()
+
+
+def test_a_trial_whose_commands_were_never_applied_has_its_plans():
+    made = TrialRecord(0, "mpc", observations={0: np.zeros(4), DT: np.zeros(4)})
+    made.plans = {0: (np.zeros((2, 4)), np.ones((1, 2)))}
+    arrays = made.arrays(TASK, 4)
+    assert arrays.u.shape == (2, 2) and arrays.plan_u[0, 0].tolist() == [1.0, 1.0]

@@ -113,3 +113,42 @@ def test_run_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MbrlError, match="cannot make the run folder"):
         run_folder.create_run_folder(tmp_path / "file")
+
+
+def test_arrays_that_came_later_are_optional_and_kept_where_they_are(tmp_path):
+    old = arrays()
+    save_trial(tmp_path, 0, old)
+    assert load_trial(tmp_path, 0).plan_x is None and "flag" not in load_trial(tmp_path, 0).present()
+    plan = np.arange(5.0 * 3 * 4, dtype=np.float32).reshape(5, 3, 4)
+    flags = np.array(["ok", "", "limited", "timeout", "ok"])
+    save_trial(tmp_path, 1, replace(old, plan_x=plan, flag=flags, spread=np.arange(5.0), cut_short=np.ones(5, bool)))
+    loaded = load_trial(tmp_path, 1)
+    np.testing.assert_array_equal(loaded.plan_x, plan)
+    assert loaded.flag.tolist() == flags.tolist() and loaded.cut_short.all() and loaded.entropy is None
+
+
+def test_optional_arrays_must_fit_too():
+    with pytest.raises(MbrlError, match=r"plan_x: shape \(5, 3\) does not fit 5 ticks"):
+        replace(arrays(), plan_x=np.zeros((5, 3)))
+    with pytest.raises(MbrlError, match=r"flag: shape \(4,\)"):
+        replace(arrays(), flag=np.array(["ok"] * 4))
+
+
+def test_fits_are_noted_in_order_and_a_damaged_line_is_named(tmp_path):
+    assert run_folder.read_fits(tmp_path) == []
+    run_folder.create_run_folder(tmp_path)
+    run_folder.note_fit(tmp_path, 1, 60, 0.25)
+    run_folder.note_fit(tmp_path, 2, 70, 0.5)
+    first, second = run_folder.read_fits(tmp_path)
+    assert (first.version, first.transitions, first.fit_seconds) == (1, 60, 0.25)
+    assert (second.version, second.transitions, second.fit_seconds) == (2, 70, 0.5)
+    assert first.published <= second.published and first.published.startswith("20")
+    with (tmp_path / "models" / "fits.csv").open("a") as file:
+        file.write("3,2026")
+    with pytest.raises(MbrlError, match=r"fits.csv: line 4 is damaged: '3,2026'"):
+        run_folder.read_fits(tmp_path)
+
+
+def test_fits_cannot_be_noted_where_there_is_no_folder(tmp_path):
+    with pytest.raises(MbrlError, match=r"fits.csv: cannot write: No such file"):
+        run_folder.note_fit(tmp_path / "none", 1, 60, 0.25)
