@@ -17,9 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mbrl_ros.errors import MissingDependencyError
-from mbrl_ros.graph import GRAPH, LEARNER, VIEWERS, NodeSpec
+from mbrl_ros.graph import GRAPH, LEARNER, RECORDER, VIEWERS, NodeSpec
+from mbrl_ros.transport import dds_environment
 
-NEVER_MISSED = tuple(spec.name for spec in VIEWERS)  # the run goes on without them
+NEVER_MISSED = tuple(spec.name for spec in (*VIEWERS, RECORDER))  # the run goes on without them
 BACKGROUND = (LEARNER, *NEVER_MISSED)  # must not take time from control
 STOP_TIMEOUT = 3.0  # s between asking a process to end and killing it
 LAST = "trial_manager"  # its end is the end of the run
@@ -44,7 +45,6 @@ PACKAGES = {  # package of the nodes or the report -> what installs it
     "PIL": "pip install pillow",
 }
 ENCLAVE = "ROS_SECURITY_ENCLAVE_OVERRIDE"  # environment variable of rcl
-LOCAL_ONLY = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Graph:
         logs.mkdir(parents=True, exist_ok=True)
         self._logs = logs
         self._lost: set[str] = set()  # viewers that have ended
-        environment = LOCAL_ONLY | dict(os.environ) | ENVIRONMENT
+        environment = dds_environment(os.environ) | ENVIRONMENT
         self.processes = {
             spec.name: start(spec.name, node_arguments(params_file, namespace, log_level), logs, environment)
             for spec in nodes

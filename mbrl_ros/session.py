@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mbrl_ros.bringup import ENCLAVE, LOCAL_ONLY, Ending, Graph, enclave, require_packages, watch
+from mbrl_ros.bringup import ENCLAVE, Ending, Graph, enclave, require_packages, watch
 from mbrl_ros.errors import ConfigError, MbrlError
 from mbrl_ros.graph import GRAPH, MANAGER, WEB_VIEW, NodeSpec, nodes_to_start
 from mbrl_ros.params_file import (
@@ -22,10 +22,12 @@ from mbrl_ros.params_file import (
     viewer_parameters,
     write_run_parameters,
 )
+from mbrl_ros.recording import add_recorder, finish_recording
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
 from mbrl_ros.reporting.summary import RunSummary, read_summary, write_summary
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.terminal import RunView, plain_header, plain_line, render
+from mbrl_ros.transport import dds_environment
 from mbrl_ros.visualisation.web_page import check_address, import_viser
 
 DISCOVERY = 0.5  # s in which another graph on this machine usually makes itself known
@@ -56,6 +58,8 @@ def run_graph(
     """Start the nodes with these parameters, show them until they have ended, write the report."""
     if getattr(arguments, "web", False):
         nodes = (*nodes, add_web_view(parameters, arguments))
+    if arguments.record:
+        nodes = (*nodes, add_recorder(parameters, arguments.params_file))
     look_at_rate(parameters, arguments.fit_rate)
     folder = write_run_parameters(parameters, arguments.output, arguments.namespace, command_line)
     nodes = nodes_to_start(parameters, nodes)
@@ -66,6 +70,7 @@ def run_graph(
     with interrupts() as interrupted:
         ending = supervise(folder, arguments, view, interrupted, nodes)
         finish_summary(folder, ending)
+        finish_recording(folder)
         if not arguments.no_report:
             make_report(folder)
     return say_ending(folder, ending)
@@ -147,8 +152,7 @@ def supervise(
     nodes: Sequence[NodeSpec] = GRAPH,
 ) -> Ending:
     """Start the graph and show it until it has ended."""
-    for name, value in LOCAL_ONLY.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(dds_environment(os.environ))
     os.environ.setdefault(ENCLAVE, enclave("monitor"))
     from mbrl_ros.nodes.monitor import MonitorSession
 

@@ -21,7 +21,10 @@ LAYERS = (
     (
         "graph",
         "params_file",
+        "transport",
         "bringup",
+        "recording",
+        "replay",
         "terminal",
         "warm_up",
         "parameter_tables",

@@ -21,9 +21,9 @@ import numpy as np
 
 from mbrl_ros.benchmarks.faults.live_graph import LiveGraph
 from mbrl_ros.benchmarks.faults.recording import Recording
-from mbrl_ros.bringup import LOCAL_ONLY
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.reporting.run_folder import TRANSITIONS, trial_indices
+from mbrl_ros.transport import dds_environment
 
 DOMAIN = 80  # ROS domain of the graph where none is given
 EVERY = 2.0  # s between two samples
@@ -87,8 +87,7 @@ def soak(seconds: float) -> dict[str, Any]:
 @contextmanager
 def running() -> Any:
     """A graph with the default settings whose robot moves, and the node that watches it."""
-    for name, value in {**LOCAL_ONLY, "ROS_DOMAIN_ID": str(DOMAIN)}.items():
-        os.environ.setdefault(name, value)
+    os.environ.update({"ROS_DOMAIN_ID": str(DOMAIN)} | dds_environment(os.environ))
     from mbrl_ros.nodes.fault_observer import FaultObserver, Served
 
     with tempfile.TemporaryDirectory(prefix="mbrl_ros_soak_") as folder:

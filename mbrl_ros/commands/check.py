@@ -5,12 +5,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mbrl_ros.bringup import LOCAL_ONLY
 from mbrl_ros.commands.offline_check import offline_findings
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.params_file import check_namespace
 from mbrl_ros.robots.description import RobotDescription, load_robot
 from mbrl_ros.robots.findings import FIX, Finding
+from mbrl_ros.transport import dds_environment
 
 SHORTEST = 0.5  # s of listening
 
@@ -42,8 +42,7 @@ def findings(path: Path) -> tuple[RobotDescription | None, list[Finding]]:
 
 def live_findings(robot: RobotDescription, namespace: str, seconds: float) -> list[Finding]:
     """The rows that need the running robot."""
-    for name, value in LOCAL_ONLY.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(dds_environment(os.environ))
     from mbrl_ros.nodes.live_check import listen_to_robot
 
     return listen_to_robot(robot, namespace, seconds)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mbrl_ros.bringup import LOCAL_ONLY, Graph
+from mbrl_ros.bringup import Graph
 from mbrl_ros.commands.robot import robot_parameters
 from mbrl_ros.control.delay_identification import DelayError, actuation_delay
 from mbrl_ros.errors import ConfigError
@@ -19,6 +19,7 @@ from mbrl_ros.params_file import check_namespace, write_params_file
 from mbrl_ros.robots.description import RobotDescription, load_robot
 from mbrl_ros.robots.values import Delay
 from mbrl_ros.robots.yaml_edit import write_delay
+from mbrl_ros.transport import dds_environment
 
 HELPERS = ("state_estimator", "command_guard")  # the processes that the motion needs
 ARM_TIMEOUT = 20.0  # s
@@ -37,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     amplitude = arguments.share * 0.5 * float(robot.u_max[actuator] - robot.u_min[actuator])
     ask(robot, actuator, amplitude, arguments)
     parameters = robot_parameters({}, arguments.file)
-    for name, value in LOCAL_ONLY.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(dds_environment(os.environ))
     with tempfile.TemporaryDirectory(prefix="mbrl_ros_identify_") as folder:
         path = Path(folder) / "parameters.yaml"
         write_params_file(path, {name: parameters[name] for name in HELPERS}, arguments.namespace)

@@ -4,13 +4,12 @@ import argparse
 import os
 import sys
 
-from mbrl_ros.bringup import LOCAL_ONLY
+from mbrl_ros.transport import dds_environment
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Body of the command; returns the exit code."""
-    for name, value in LOCAL_ONLY.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(dds_environment(os.environ))
     from mbrl_ros.nodes.lifecycle_client import call_manager
 
     done, said = call_manager(arguments.action, arguments.namespace)

@@ -1,6 +1,7 @@
 """What every node of the pipeline shares: parameters, QoS, diagnostics, a clean start and a clean end."""
 
 import gc
+import os
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from mbrl_ros.nodes.conversions import STATE, status_name, to_status
 from mbrl_ros.nodes.parameters import follow_changes, load_configuration
 from mbrl_ros.nodes.streams import Stream, figures, stale
 from mbrl_ros.robots.description import load_robot
+from mbrl_ros.transport import over_udp
 
 DEPTH = 50
 WAITING_FOR = "waiting_for"  # key of the diagnostics under which a node names the topics without another end
@@ -257,6 +259,7 @@ def run(factory: Callable[[], GraphNode], main: Callable[[Any], int | None] | No
     Returns:
         Exit code: 0 asked to end, 2 a user's mistake, 1 an unexpected error.
     """
+    os.environ.update(over_udp(os.environ))  # for nodes that neither our bring-up nor our launch files have started
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     node: GraphNode | None = None
     try:

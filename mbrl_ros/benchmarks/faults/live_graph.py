@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 
 from mbrl_ros.benchmarks.faults.topics import original, relayed_by
-from mbrl_ros.bringup import ENVIRONMENT, LOCAL_ONLY, exit_status, node_arguments, pin, start, tail
+from mbrl_ros.bringup import ENVIRONMENT, exit_status, node_arguments, pin, start, tail
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import GRAPH
 from mbrl_ros.params_file import resolve, write_run_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS, TRANSITIONS
 from mbrl_ros.resources import share_directory
 from mbrl_ros.robots.description import RobotDescription, load_robot
+from mbrl_ros.transport import dds_environment
 
 TRIAL = 12.0  # s: time for a fault and what comes of it
 VARIANTS = ("direct", "relay", "link")  # as it is; with the relay in its topics; with the link watchdog
@@ -54,7 +55,7 @@ class LiveGraph:
         self.folder = write_run_parameters(parameters, folder / "run", "", "mbrl_ros bench")
         self.logs = self.folder / "logs"
         self.logs.mkdir()
-        self._environment = LOCAL_ONLY | dict(os.environ) | ENVIRONMENT
+        self._environment = dds_environment(os.environ) | ENVIRONMENT
         self._robot_file = robot
         names = [spec.name for spec in GRAPH] + ([LINK] if variant == "link" else [])
         self.processes: dict[str, subprocess.Popen] = {name: self._start(name) for name in names}

@@ -24,9 +24,9 @@ from mbrl_ros.benchmarks.faults.recording import (
     out_of_bounds,
     reason_for,
 )
-from mbrl_ros.bringup import LOCAL_ONLY
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.robots.cartpole_equations import derivative
+from mbrl_ros.transport import dds_environment
 
 DOMAIN = 79  # ROS domain of the graph where none is given
 START_TIMEOUT = 120.0  # s until the robot moves for the first time, and in its window for the next fault
@@ -128,8 +128,7 @@ def run_variant(variant: str, faults: Sequence[Fault], repeats: int, rng: np.ran
 @contextmanager
 def stage(variant: str) -> Iterator[tuple[Scene, "Recording"]]:
     """A graph whose robot is moving, and the nodes that break and watch it."""
-    for name, value in {**LOCAL_ONLY, "ROS_DOMAIN_ID": str(DOMAIN)}.items():
-        os.environ.setdefault(name, value)
+    os.environ.update({"ROS_DOMAIN_ID": str(DOMAIN)} | dds_environment(os.environ))
     from mbrl_ros.nodes.fault_observer import FaultObserver, Served
     from mbrl_ros.nodes.fault_relay import FaultRelay, Operator, Stranger
 
