@@ -9,6 +9,7 @@ NODES = ["pybullet_sim", "state_estimator", "model_learner", "mpc_controller", "
 ROBOT_SIDE = ["link_watchdog"]  # no part of the graph; runs on the robot's computer
 BESIDE = ["lifecycle_manager"]  # where the nodes do not start by themselves
 VIEWERS = ["visualizer", "web_view"]  # where somebody wants to see
+RECORDER = ["recorder"]  # where a run is to be replayed later
 
 
 def tree(root: str) -> list[tuple[str, list[str]]]:
@@ -36,7 +37,7 @@ setup(
     entry_points={
         "console_scripts": [
             "mbrl_ros = mbrl_ros.cli:main",
-            *(f"{node} = mbrl_ros.nodes.{node}:main" for node in [*NODES, *ROBOT_SIDE, *BESIDE, *VIEWERS]),
+            *(f"{node} = mbrl_ros.nodes.{node}:main" for node in [*NODES, *ROBOT_SIDE, *BESIDE, *VIEWERS, *RECORDER]),
         ]
     },
 )

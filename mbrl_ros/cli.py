@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from mbrl_ros.commands import MODULES, add_commands, add_remote_learner, run
+from mbrl_ros.commands import MODULES, add_commands, add_record, add_remote_learner, run
 from mbrl_ros.errors import MbrlError
 
 STUDIES = {  # study -> module with its `run_benchmark`
@@ -75,6 +75,7 @@ def add_sim(sim: argparse.ArgumentParser) -> None:
         "--fit-rate", action="store_true", help="reduce a planner that is too slow here until it holds the rate"
     )
     sim.add_argument("--no-report", action="store_true", help="leave out the report at the end")
+    add_record(sim)
     add_web(sim)
 
 

@@ -140,6 +140,27 @@ class WebViewConfig(ViewConfig):
 
 
 @dataclass(frozen=True)
+class RecorderConfig(SharedConfig):
+    """What records a run; no part of control."""
+
+    bag: str = option("", "folder of the bag, which must not exist; empty: bag, or bag_2 ..., in the run folder")
+    storage: str = option(
+        "auto",
+        "what writes the bag: ros2 bag record or the package rosbags; auto: ros2 bag record where it is installed",
+        choices=("auto", "rosbag2", "rosbags"),
+    )
+    buffer_mb: float = option(64.0, "what may wait to be written; with rosbags", unit="MB", low=0.001, high=100_000.0)
+    flush_period: float = option(
+        1.0,
+        "time after which what was written survives the end of the process; with rosbags",
+        unit="s",
+        low=0.01,
+        high=3600.0,
+    )
+    model_topic: str = option("dynamics_model", "where models come from, as for the controller")
+
+
+@dataclass(frozen=True)
 class NodeSpec:
     """A node: its name, its own parameters and the groups of parameters below it.
 
@@ -170,7 +191,8 @@ MANAGER = NodeSpec("lifecycle_manager", SharedConfig)  # beside the graph where 
 VISUALIZER = NodeSpec("visualizer", ViewConfig)  # beside the graph, where somebody wants to see
 WEB_VIEW = NodeSpec("web_view", WebViewConfig)
 VIEWERS = (VISUALIZER, WEB_VIEW)
-NODES = {spec.name: spec for spec in (*GRAPH, *VIEWERS)}
+RECORDER = NodeSpec("recorder", RecorderConfig, ("filter",))  # beside the graph, where a run is to be replayed later
+NODES = {spec.name: spec for spec in (*GRAPH, *VIEWERS, RECORDER)}
 ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
 
 

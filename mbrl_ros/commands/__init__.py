@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 MODULES = {
-    name: f"mbrl_ros.commands.{name}" for name in ("data", "bag", "fit", "robot", "check", "identify", "lifecycle")
+    name: f"mbrl_ros.commands.{name}" for name in ("data", "bag", "fit", "robot", "check", "identify", "lifecycle", "replay")
 }
 FORMATS = ("mcap", "sqlite3")
+PARTS = ("estimator", "learner", "planner")  # of a replay
 
 
 def add_commands(commands: Any) -> None:
     """Add the commands of this folder to the subparsers of the command line."""
     add_data(commands.add_parser("data", help="check and recover transition stores"))
     add_bag(commands.add_parser("bag", help="import and export recorded bags"))
+    add_replay(commands.add_parser("replay", help="run estimator, learner and planner against a recording"))
     add_fit(commands.add_parser("fit", help="fit a model to recorded data, without a robot"))
     add_robot(commands.add_parser("robot", help="a real robot learns its task"))
     add_check(commands.add_parser("check", help="check the description of a real robot, and the running robot"))
@@ -47,12 +49,37 @@ def add_bag(bag: argparse.ArgumentParser) -> None:
     load.add_argument("--robot", required=True, help="robot: a name or the path of its YAML")
     load.add_argument("--output", type=Path, required=True, help="store to add the transitions to, made where missing")
     load.add_argument("--params-file", type=Path, help="ROS parameter file with the state estimator's settings")
+    recover = actions.add_parser("recover", help="save what a damaged or unfinished bag (MCAP) has into a new one")
+    recover.add_argument("bag", type=Path, metavar="BAG", help="folder of the bag, or its file")
+    recover.add_argument("out", type=Path, help="folder of the new bag; must not exist")
     save = actions.add_parser("export", help="write the transitions of a run as a bag that `ros2 bag play` reads")
     save.add_argument("data", type=Path, metavar="RUN_FOLDER|STORE", help="run folder or transition store")
     save.add_argument("bag", type=Path, help="folder of the new bag; must not exist")
     save.add_argument("--format", choices=FORMATS, default="mcap", help="storage (default mcap)")
     for action in (load, save):
         action.add_argument("--namespace", default="", help="ROS namespace of the topics")
+
+
+def add_replay(replay: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros replay``."""
+    replay.add_argument("bag", type=Path, metavar="BAG", help="folder of a bag, or the run folder it is in")
+    replay.add_argument(
+        "--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)} (default all)"
+    )
+    replay.add_argument(
+        "--set",
+        dest="changes",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PART.KEY=VALUE",
+        help="what if: another parameter, such as planner.seed=3 or estimator.filter.gate=0.99",
+    )
+    replay.add_argument("--params-file", type=Path, help="what if: ROS parameter file; --set wins over it")
+    replay.add_argument("--robot", help="robot: a name or the path of its YAML (default the recorded one)")
+    replay.add_argument("--namespace", help="ROS namespace of the topics (default that of the bag's parameters)")
+    replay.add_argument("--tolerance", type=float, help="difference that still counts as none, see docs/data.md")
+    replay.add_argument("--json", type=Path, help="write every figure to this file")
 
 
 def add_fit(fit: argparse.ArgumentParser) -> None:
@@ -102,6 +129,14 @@ def add_robot(robot: argparse.ArgumentParser) -> None:
     robot.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error", "fatal"))
     robot.add_argument("--fit-rate", action="store_true", help="reduce a planner that is too slow here")
     robot.add_argument("--no-report", action="store_true", help="leave out the report at the end")
+    add_record(robot)
+
+
+def add_record(command: argparse.ArgumentParser) -> None:
+    """Option that records a run."""
+    command.add_argument(
+        "--record", action="store_true", help="write a bag of all that `mbrl_ros replay` needs into the run folder"
+    )
 
 
 def add_remote_learner(command: argparse.ArgumentParser) -> None:

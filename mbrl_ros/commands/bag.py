@@ -1,4 +1,4 @@
-"""``mbrl_ros bag import | export``: between bags and transition stores."""
+"""``mbrl_ros bag import | export | recover``: between bags and transition stores, and damaged bags."""
 
 import argparse
 from collections import Counter
@@ -9,6 +9,7 @@ from mbrl_ros.commands.sources import import_bag, load_settings, store_path
 from mbrl_ros.commands.text_table import left_out_table
 from mbrl_ros.data.bag_export import export_bag
 from mbrl_ros.data.bag_import import Imported, shifted
+from mbrl_ros.data.bag_recovery import recover_bag
 from mbrl_ros.data.store_format import Row, read_store
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
@@ -17,7 +18,7 @@ from mbrl_ros.robots.description import RobotDescription, load_robot
 
 def run(arguments: argparse.Namespace) -> int:
     """Body of the command; returns the exit code."""
-    return (import_bags if arguments.action == "import" else export)(arguments)
+    return {"import": import_bags, "export": export, "recover": recover}[arguments.action](arguments)
 
 
 def import_bags(arguments: argparse.Namespace) -> int:
@@ -58,4 +59,14 @@ def export(arguments: argparse.Namespace) -> int:
     robot, layout, rows = read_store(store_path(arguments.data))
     count = export_bag(rows, layout, robot, arguments.bag, arguments.format, arguments.namespace)
     print(f"{arguments.bag}: {len(rows)} transitions in {count} messages; ros2 bag play {arguments.bag}")
+    return 0
+
+
+def recover(arguments: argparse.Namespace) -> int:
+    """Save what a damaged bag has."""
+    found = recover_bag(arguments.bag, arguments.out)
+    print(
+        f"{arguments.out}: {len(found.messages)} messages; lost: {found.lost_chunks} chunks that cannot be read, "
+        f"{found.lost_bytes} bytes at the end"
+    )
     return 0

@@ -31,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     given = {name: getattr(arguments, name, None) for name in OPTIONS}
     parameters = robot_parameters(given, arguments.params_file)
+    if arguments.params_file is not None and is_description(arguments.params_file):
+        arguments.params_file = None  # it has said what it has to say
     check_namespace(arguments.namespace)
     require_packages(without=("pybullet",))
     command_line = shlex.join(["mbrl_ros", *sys.argv[1:]])
