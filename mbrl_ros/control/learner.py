@@ -9,6 +9,7 @@ import numpy as np
 from mbrl_ros.control.change_detection import ChangeConfig, ChangeDetector
 from mbrl_ros.data.pairing import Pair
 from mbrl_ros.data.patient_store import PatientStore
+from mbrl_ros.data.transition_buffer import TransitionBuffer
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.models.calibration import LEVEL, coverage, deviations, horizon_scale
 from mbrl_ros.models.evaluation import multi_step_error, one_step_error
@@ -77,11 +78,7 @@ class Learner:
             change: how a change of the robot is detected; None for the defaults.
         """
         self._store, self._layout, self._train, self._config, self._seed = store, layout, train, config, seed
-        data = store.load()
-        self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = list(
-            zip(data.x, data.u, data.x_next, data.trajectory.tolist(), strict=True)
-        )
-        self._sources = [0] * len(self._rows)  # which robot of a fleet each row is of; of no use for stored ones
+        self._rows = TransitionBuffer(store.load())
         self.model: Any = None
         self.version = 0
         self.trained_on = 0
@@ -101,8 +98,7 @@ class Learner:
             StoreError: it was refused; it is not learned from either.
         """
         self._store.append(pair.stamp_ns, trial, pair.trajectory, pair.x, pair.u, pair.x_next, pair.flag)
-        self._rows.append((pair.x, pair.u, pair.x_next, pair.trajectory))
-        self._sources.append(source)
+        self._rows.append(pair.x, pair.u, pair.x_next, pair.trajectory, source)
 
     def changed(self, pair: Pair) -> bool:
         """Whether this transition, held against the newest model, says that the robot has changed.
@@ -132,15 +128,12 @@ class Learner:
 
     def data(self, start: int = 0, source: int | None = None) -> Transitions:
         """Transitions from row `start` on, of one robot or of all; each trajectory in one piece."""
-        rows = [i for i in range(start, len(self)) if source in (None, self._sources[i])]
-        rows.sort(key=lambda i: self._rows[i][3])  # stable: of a single robot they are in this order already
-        x, u, x_next, trajectory = zip(*(self._rows[i] for i in rows), strict=True)
-        return Transitions(np.array(x), np.array(u), np.array(x_next), np.array(trajectory))
+        return self._rows.since(start, source)
 
     def judge_trial(self, horizon: int, source: int = 0) -> Verdict:
         """Judge the model that a robot's trial began with on its motion, and calibrate by it the models to come."""
         start, model = self._trials.get(source, (len(self), None))
-        if model is None or source not in self._sources[start:]:
+        if model is None or not self._rows.has(source, start):
             return Verdict()
         motion = self.data(start, source)
         errors = one_step_error(model, motion), multi_step_error(model, motion, horizon)

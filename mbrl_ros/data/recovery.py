@@ -11,6 +11,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
@@ -159,7 +160,7 @@ def opinion(copy: Path, layout: StateLayout) -> tuple[list[str], int | None]:
         verdicts = [row[0] for row in db.execute(f"PRAGMA integrity_check({COMPLAINTS})")]
         complaints += [line for verdict in verdicts if verdict != "ok" for line in verdict.splitlines()]
         readable = number(db, "SELECT COUNT(*) FROM transitions")
-        read_rows(db, copy, layout)
+        deque(read_rows(db, copy, layout), maxlen=0)  # every one is checked, none is kept
         return complaints, readable
     except sqlite3.Error as error:
         return [*complaints, str(error)], None

@@ -155,8 +155,8 @@ def to_identity(values: Mapping[str, Any]) -> tuple[str, StateLayout]:
     return values["robot"], StateLayout(**layout | names)
 
 
-def read_rows(db: sqlite3.Connection, path: Path, layout: StateLayout) -> list[Row]:
-    """All rows in the order in which they were stored, every one checked.
+def read_rows(db: sqlite3.Connection, path: Path, layout: StateLayout) -> Iterator[Row]:
+    """All rows in the order in which they were stored, every one checked, one at a time.
 
     Raises:
         StoreError: the file cannot be read or a row is damaged.
@@ -164,8 +164,8 @@ def read_rows(db: sqlite3.Connection, path: Path, layout: StateLayout) -> list[R
     with explained(path, "read"):
         crc = "crc" if number(db, "PRAGMA user_version") == FORMAT else "NULL"
         columns = f"stamp_ns, trial, trajectory, x, u, x_next, flag, {crc}, number"
-        found = db.execute(f"SELECT {columns} FROM transitions ORDER BY number").fetchall()
-    return [decoded(path, layout, *entry) for entry in found]
+        for entry in db.execute(f"SELECT {columns} FROM transitions ORDER BY number"):
+            yield decoded(path, layout, *entry)
 
 
 def decoded(path: Path, layout: StateLayout, *entry: Any) -> Row:
@@ -203,7 +203,7 @@ def read_store(path: Path) -> tuple[str, StateLayout, list[Row]]:
         with explained(path, "open"):
             require_intact(db, path)
         robot, layout = read_identity(db, path)
-        return robot, layout, read_rows(db, path, layout)
+        return robot, layout, list(read_rows(db, path, layout))
     finally:
         db.close()
 

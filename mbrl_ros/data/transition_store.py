@@ -131,7 +131,7 @@ class TransitionStore:
         Raises:
             StoreError: the file cannot be read or a row is damaged.
         """
-        return read_rows(self._db, self._path, self._layout)
+        return list(read_rows(self._db, self._path, self._layout))
 
     def load(self) -> Transitions:
         """All transitions in the order in which they were stored.
@@ -139,7 +139,11 @@ class TransitionStore:
         Raises:
             StoreError: the file cannot be read or a row is damaged.
         """
-        return to_transitions(self.rows(), self._layout)
+        nx, nu, n = self._layout.nx, self._layout.nu, len(self)
+        data = Transitions(np.empty((n, nx)), np.empty((n, nu)), np.empty((n, nx)), np.empty(n, dtype=np.int64))
+        for i, row in enumerate(read_rows(self._db, self._path, self._layout)):
+            data.x[i], data.u[i], data.x_next[i], data.trajectory[i] = row.x, row.u, row.x_next, row.trajectory
+        return data
 
     def __len__(self) -> int:
         return self._value("SELECT COUNT(*) FROM transitions")
