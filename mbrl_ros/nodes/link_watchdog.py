@@ -1,17 +1,20 @@
 """The link watchdog node: runs on the robot's computer, between the guard's topic and the controller's.
 
-``ros2 run mbrl_ros link_watchdog`` there, and the guard with ``-r effort_controller/commands:=guarded_commands``.
+``ros2 run mbrl_ros link_watchdog`` there, and the guard with ``-r TOPIC:=guarded_commands``, where TOPIC is the robot's
+command topic. Messages are of the type that the robot's YAML names.
 """
 
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
 
 from mbrl_ros.graph import NODES, NodeSpec, SharedConfig
-from mbrl_ros.nodes.conversions import from_joint_state, to_float_array
+from mbrl_ros.nodes.command_output import command_output
+from mbrl_ros.nodes.conversions import from_joint_state
 from mbrl_ros.nodes.managed_node import ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, OK, WARN, run
@@ -19,6 +22,7 @@ from mbrl_ros.safety.limits import limits_of
 from mbrl_ros.safety.link_watchdog import LinkConfig, LinkWatchdog
 from mbrl_ros.safety.safe_action import SafeAction
 
+GUARDED = "guarded_commands"  # what the guard says, on the way to the robot
 TICK_SHARE = 0.25  # of the control period: how often the watchdog looks
 
 
@@ -54,21 +58,28 @@ class LinkWatchdogNode(ManagedNode):
     def set_up(self) -> None:
         """See ManagedNode."""
         self.watchdog = self.new_watchdog()
-        self.commands = self.publish_to(Float64MultiArray, "effort_controller/commands")
-        self.listen_to(Float64MultiArray, "guarded_commands", self.on_command, periodic=True)
-        self.listen_to(JointState, "joint_states", self.on_joint_states, BEST_EFFORT, periodic=True)
+        self.output = command_output(self.robot)
+        self.commands = self.publish_to(self.output.kind, self.output.topic)
+        self.listen_to(self.output.kind, GUARDED, self.on_command, periodic=True)
+        for topic in [s.topic for s in self.robot.sensors if s.type == "JointState"]:
+            self.listen_to(JointState, topic, self.on_joint_states, BEST_EFFORT, periodic=True)
         self.create_wall_timer(TICK_SHARE * self.robot.dt, self.guarded(self.on_tick))
 
-    def on_command(self, message: Float64MultiArray) -> None:
+    def on_command(self, message: Any) -> None:
         """Pass the guard's command on."""
-        command = self.watchdog.command(time.monotonic_ns(), message.data)
+        wish = self.output.read(message)
+        command = self.watchdog.command(time.monotonic_ns(), wish)
         if command is None:
             self.get_logger().error(
-                f"refused: {list(message.data)[:8]} are not {len(self.robot.actuators)} finite number(s)",
+                f"refused: {wish[:8].tolist()} are not {len(self.robot.actuators)} finite number(s)",
                 throttle_duration_sec=1.0,
             )
-        else:
-            self.commands.publish(to_float_array(command))
+        self.send(command)
+
+    def send(self, command: np.ndarray | None) -> None:
+        """Publish a command (nu,), stamped now where its message has a stamp."""
+        if command is not None:
+            self.commands.publish(self.output.write(time.time_ns(), command))
 
     def on_joint_states(self, message: JointState) -> None:
         """Where the joints are, for safe actions that need it."""
@@ -77,8 +88,8 @@ class LinkWatchdogNode(ManagedNode):
     def on_tick(self) -> None:
         """The safe action while the guard is silent."""
         command = self.watchdog.tick(time.monotonic_ns())
+        self.send(command)
         if command is not None:
-            self.commands.publish(to_float_array(command))
             self.get_logger().warning(f"safe action: {self.watchdog.reason}", throttle_duration_sec=1.0)
 
     def status(self) -> tuple[bytes, dict[str, object]]:
@@ -90,9 +101,7 @@ class LinkWatchdogNode(ManagedNode):
 
     def rest(self) -> None:
         """See ManagedNode: leave the actuators with what may stand for ever."""
-        command = self.watchdog.farewell()
-        if command is not None:
-            self.commands.publish(to_float_array(command))
+        self.send(self.watchdog.farewell())
 
 
 def main() -> int:
