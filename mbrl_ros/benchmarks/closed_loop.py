@@ -35,6 +35,7 @@ PLAIN: dict[str, Any] = {
     "shift_elites": False,
     "add_mean": False,
     "best_first": False,
+    "refine": 0,
 }
 ICEM_OPTIONS: dict[str, dict[str, Any]] = {  # what is switched off, one at a time
     "noise_exponent 0": {"noise_exponent": 0.0},
@@ -42,6 +43,7 @@ ICEM_OPTIONS: dict[str, dict[str, Any]] = {  # what is switched off, one at a ti
     "shift_elites off": {"shift_elites": False},
     "add_mean off": {"add_mean": False},
     "best_first off": {"best_first": False},
+    "refine 0": {"refine": 0},
     "decay 1, as many samples": {"decay": 1.0, "samples": 26},  # 32 + 25 + 20 candidates are 3 x 26
     "plain CEM, as many samples": PLAIN | {"decay": 1.0, "samples": 26},
 }

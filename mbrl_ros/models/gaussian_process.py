@@ -101,17 +101,19 @@ class GaussianProcess(LearnedModel):
     def _advance(self, actions: np.ndarray, noise: np.ndarray, members: np.ndarray, out: np.ndarray) -> None:
         shared, weights, scale, index = self._constants
         dt = np.float32(self.layout.dt)
-        gaussian_process_kernel.rollout(actions, noise, members, shared, weights, scale, index, dt, out)
+        dims = (0,) * self.layout.n_features
+        gaussian_process_kernel.rollout(actions, noise, members, shared, weights, scale, index, dims, dt, out)
 
     @cached_property
     def _constants(self) -> tuple:
         """What the kernel needs of the model, gathered once."""
         a, layout = self.arrays, self.layout
-        inverse_length = 1.0 / a["length_scales"]
+        squares = gaussian_process_kernel.LOG2_E / a["length_scales"] ** 2
         shared = (
-            inverse_length,
-            inverse_length[:, :, None] * a["inputs"].T,
-            a["wave_frequencies"].swapaxes(1, 2) / (2.0 * np.pi),
+            squares[:, None] * a["inputs"],
+            -0.5 * squares @ (a["inputs"] ** 2).T,
+            -0.5 * squares,
+            a["wave_frequencies"] / (2.0 * np.pi),
             a["wave_phases"] / (2.0 * np.pi),
         )
         weights = (a["weights"] * a["signal_std"][:, None] ** 2, a["wave_weights"], a["slopes"], a["offsets"])

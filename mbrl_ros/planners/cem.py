@@ -1,20 +1,21 @@
 """Cross-entropy method, plain and with the improvements of iCEM (Pinneri et al. 2020, arXiv 2008.06389)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mbrl_ros.config import option, validate
 from mbrl_ros.planners.base import Deadline, Plan, Problem
+from mbrl_ros.planners.ilqr_step import improvements
 from mbrl_ros.planners.noise import coloured_noise
 from mbrl_ros.planners.rollout import evaluate
 
 
 @dataclass(frozen=True)
 class CEMConfig:
-    """Settings of CEM; the defaults are iCEM, the plain method is noise_exponent 0 and every `keep_`/`add_` off."""
+    """Settings of CEM. Defaults: iCEM. The plain method: noise_exponent 0, refine 0, `keep_`, `add_`, `best_` off."""
 
-    samples: int = option(128, "candidates in the first round", low=2, high=100_000)
+    samples: int = option(64, "candidates in the first round", low=2, high=100_000)
     rounds: int = option(4, "rounds of sampling and refitting", low=1, high=1000)
     elites: int = option(10, "best candidates the distribution is refitted to", low=1, high=10_000)
     initial_std: float = option(0.3, "initial spread as a share of half the control range", low=1e-6, high=10.0)
@@ -25,6 +26,9 @@ class CEMConfig:
     shift_elites: bool = option(True, "carry the kept elites, shifted, to the next tick")
     add_mean: bool = option(True, "try the mean as a candidate in the last round")
     best_first: bool = option(True, "return the best candidate instead of the mean")
+    refine: int = option(
+        1, "iterations of iLQR on what is returned, where dynamics and cost have derivatives", low=0, high=100
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -81,10 +85,30 @@ class CEM:
             std = cfg.smoothing * std + (1 - cfg.smoothing) * elites.std(axis=0)
             kept = elites[: round(cfg.keep_elites * len(elites))]
         actions = best if cfg.best_first else np.clip(mean, problem.u_min, problem.u_max)
+        plan = self._refined(
+            problem, x0, Plan(actions, best_cost, rounds, complete=rounds == cfg.rounds), rng=rng, deadline=deadline
+        )
+        kept = np.concatenate([plan.actions[None], kept])[: len(kept)] if cfg.refine else kept
         next_state = CEMState(
             shift(mean, problem.replan_every), shift(kept, problem.replan_every) if cfg.shift_elites else kept[:0]
         )
-        return Plan(actions, best_cost, rounds, complete=rounds == cfg.rounds), next_state
+        return plan, next_state
+
+    def _refined(
+        self, problem: Problem, x0: np.ndarray, plan: Plan, *, rng: np.random.Generator, deadline: Deadline
+    ) -> Plan:
+        """The plan after `refine` iterations of iLQR, each only where it makes the plan cheaper under the same luck."""
+        for _ in range(self.config.refine):
+            if not deadline.allows_round():
+                return replace(plan, complete=False)
+            better = improvements(problem, x0, plan.actions)
+            if len(better) == 0:
+                return plan
+            tried = np.concatenate([plan.actions[None], better])
+            costs = evaluate(problem, x0, tried, rng)
+            cheapest = int(np.argmin(costs))
+            plan = replace(plan, actions=tried[cheapest], cost=float(costs[cheapest]))
+        return plan
 
     def _candidates(
         self,

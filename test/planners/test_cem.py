@@ -36,6 +36,18 @@ class Linear:
         return states
 
 
+class Differentiable(Linear):
+    """With derivatives, which may be wrong."""
+
+    jacobian = A
+
+    def step(self, x, u):
+        return x @ A.T + u @ B.T
+
+    def linearize(self, x, u):
+        return np.tile(self.jacobian, (len(x), 1, 1)), np.tile(B, (len(x), 1, 1))
+
+
 class Quadratic:
     """``|x|^2 + w u^2``, terminal ``|x|^2``."""
 
@@ -142,7 +154,7 @@ def test_shift_repeats_the_last_action():
 @pytest.mark.parametrize(
     "change",
     [
-        {"samples": 64},
+        {"samples": 128},
         {"rounds": 3},
         {"elites": 5},
         {"initial_std": 0.2},
@@ -193,6 +205,47 @@ def test_plain_cem_returns_the_mean_without_extras():
     )
     result, state = plan(plain)
     np.testing.assert_array_equal(result.actions[1:], state.mean[:-1])
+
+
+def test_one_iteration_of_ilqr_ends_a_linear_quadratic_problem():
+    best_actions, best_cost = optimum()
+    rough = plan(CEMConfig(refine=0), prob=problem(dynamics=Differentiable()))[0]
+    result, state = plan(CEMConfig(refine=1), prob=problem(dynamics=Differentiable()))
+    assert rough.cost > 1.0001 * best_cost
+    np.testing.assert_allclose(result.cost, best_cost, rtol=1e-9)
+    np.testing.assert_allclose(result.actions, best_actions, atol=1e-5)
+    np.testing.assert_array_equal(state.elites[0, :-1], result.actions[1:])
+
+
+def test_refinement_keeps_the_limits():
+    prob = problem(limit=0.5, dynamics=Differentiable())
+    rough, result = (plan(CEMConfig(refine=n), prob=prob)[0] for n in (0, 3))
+    assert np.all(np.abs(result.actions) <= 0.5) and result.cost < rough.cost
+
+
+def test_refinement_with_wrong_derivatives_does_no_harm():
+    wrong = Differentiable()
+    wrong.jacobian = -3.0 * A
+    rough, result = (plan(CEMConfig(refine=n), prob=problem(dynamics=wrong))[0] for n in (0, 1))
+    assert result.cost <= rough.cost
+
+
+def test_refinement_needs_a_cost_with_derivatives():
+    class Absolute(Quadratic):
+        def running_cost(self, x, u):
+            return np.abs(x).sum(axis=-1)
+
+    prob = dataclasses.replace(problem(dynamics=Differentiable()), task=Absolute())
+    rough, result = (plan(CEMConfig(refine=n), prob=prob)[0] for n in (0, 1))
+    np.testing.assert_array_equal(result.actions, rough.actions)
+
+
+def test_a_deadline_leaves_the_refinement_out():
+    clock = iter(np.arange(0.0, 10.0, 0.1))
+    deadline = Deadline(0.55, clock=lambda: next(clock))  # four rounds and no more
+    planner, prob = CEM(CEMConfig()), problem(dynamics=Differentiable())
+    result, _ = planner.plan(prob, X0, planner.initial_state(prob), np.random.default_rng(0), deadline)
+    assert result.rounds == 4 and not result.complete
 
 
 def test_bad_settings_are_refused():
