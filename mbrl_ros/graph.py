@@ -74,17 +74,17 @@ class ControllerConfig(SharedConfig):
 
     planner: str = option("cem", "planning method")
     model: str = option(DEFAULT_MODEL, "kind of dynamics model")
-    horizon: int = option(16, "planning horizon in control periods", low=1, high=1000)
-    particles: int = option(5, "sampled futures of each candidate", low=1, high=1000)
-    sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle")
+    horizon: int = option(16, "planning horizon in control periods", low=1, high=1000, dynamic=True)
+    particles: int = option(5, "sampled futures of each candidate", low=1, high=1000, dynamic=True)
+    sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle", dynamic=True)
     propagation: str = option("ts_inf", "how uncertainty is carried through time", choices=tuple(PROPAGATIONS))
     state_limits: str = option(
         "none", "how planners are kept within the robot's position limits", choices=("none", "penalty", "barrier")
     )
-    limit_share: float = option(0.9, "share of the position limits that may be used", low=0.01, high=1.0)
+    limit_share: float = option(0.9, "share of the position limits that may be used", low=0.01, high=1.0, dynamic=True)
     mode: str = option("mpc", "mpc plans again and again, the other modes once a trial", choices=tuple(MODES))
     replan_every: int = option(1, "mpc: control periods from one plan to the next", low=1, high=1000)
-    budget: float = option(0.6, "planning time as a share of the control period", low=0.01, high=1.0)
+    budget: float = option(0.6, "planning time as a share of the control period", low=0.01, high=1.0, dynamic=True)
     model_topic: str = option("dynamics_model", "where models come from; that of a fleet's learner for a fleet")
     threads: int = option(1, "threads that share the particles of a plan; the plan stays the same", low=1, high=64)
 
@@ -94,26 +94,35 @@ class LearnerConfig(SharedConfig):
     """The model learner."""
 
     model: str = option(DEFAULT_MODEL, "kind of dynamics model")
-    start_model: str = option("", "model file to start from; empty starts with none")
+    start_model: str = option(
+        "", "model file to start from, or to take up with ~/load; empty starts with none", dynamic=True
+    )
     fleet: str = option("", "namespaces of the robots to learn from, separated by commas; empty: its own")
-    refit_every: int = option(10, "new transitions after which the model is refitted during a trial", low=1, high=10000)
-    error_horizon: int = option(16, "periods over which error and coverage are measured", low=1, high=1000)
-    calibrate: bool = option(False, "widen or narrow predictions to what the last trials' motion says of them")
+    refit_every: int = option(
+        10, "new transitions after which the model is refitted during a trial", low=1, high=10000, dynamic=True
+    )
+    error_horizon: int = option(
+        16, "periods over which error and coverage are measured", low=1, high=1000, dynamic=True
+    )
+    calibrate: bool = option(
+        False, "widen or narrow predictions to what the last trials' motion says of them", dynamic=True
+    )
 
 
 @dataclass(frozen=True)
 class TrialConfig(SharedConfig):
     """The trial manager."""
 
-    trials: int = option(12, "largest number of trials", low=1, high=10000)
+    trials: int = option(12, "largest number of trials", low=1, high=10000, dynamic=True)
     base_trials: int = option(1, "trials with the base policy at the start of a run without data", low=0, high=10000)
-    stop_after_solved: int = option(2, "solved trials in a row that end the run", low=1, high=10000)
+    stop_after_solved: int = option(2, "solved trials in a row that end the run", low=1, high=10000, dynamic=True)
     planner: str = option("cem", "planning method, for the record")
     model: str = option(DEFAULT_MODEL, "kind of dynamics model, for the record")
     command: str = option("", "command line of the run, for the record")
     remote_learner: bool = option(False, "the learner is started elsewhere; trials go on when it is lost")
     start_timeout: float = option(60.0, "longest wait for the graph to be ready", unit="s", low=1.0, high=3600.0)
-    operator: bool = option(False, "no simulator: each trial begins when ~/start_trial is called")
+    operator: bool = option(False, "no simulator: each trial begins when ~/start is called")
+    paused: bool = option(False, "the first trial waits for ~/start or ~/step, too")
     arm_timeout: float = option(
         30.0, "with an operator: how long arming is tried before the trial waits again", unit="s", low=0.1, high=3600.0
     )

@@ -191,7 +191,7 @@ def test_a_trial_begins_with_the_operators_word_and_is_learned_from(robot):
         "robot", "--params-file", str(robot.file), "--trials", "1", "--no-report", "--output", str(run)
     )
     try:
-        client = robot.node.create_client(Trigger, "trial_manager/start_trial")
+        client = robot.node.create_client(Trigger, "trial_manager/start")
         assert robot.until(client.service_is_ready, 90.0)
         answers: list[Trigger.Response] = []
 

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def start_service(namespace: str) -> str:
     """Name of the service that begins a trial."""
-    return "/".join(["", *filter(None, namespace.split("/")), "trial_manager", "start_trial"])
+    return "/".join(["", *filter(None, namespace.split("/")), "trial_manager", "start"])
 
 
 def robot_parameters(given: Mapping[str, Any], params_file: Path | None) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from mbrl_ros.planners.constraints import ConstrainedTask
 from mbrl_ros.planners.risk import make_risk
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.tasks import TASKS
+from mbrl_ros.tasks.goals import check_task
 
 
 def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -> Problem:
@@ -19,10 +20,15 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
         config: `graph.ControllerConfig`.
         groups: its parameter groups; ``task`` and ``risk`` are used.
         robot: limits and task.
+
+    Raises:
+        ConfigError: the task is not for this robot, or its goal is beyond the robot's limits.
     """
+    task = TASKS[robot.task](groups["task"])
+    check_task(task, robot)
     problem = Problem(
         dynamics=None,  # type: ignore[arg-type]
-        task=TASKS[robot.task](groups["task"]),
+        task=task,
         u_min=robot.u_min,
         u_max=robot.u_max,
         horizon=config.horizon,
@@ -34,8 +40,8 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
     if config.state_limits == "none":
         return problem
     x_min, x_max = state_range(robot, config.limit_share)
-    task = ConstrainedTask(problem.task, x_min, x_max, config.state_limits)
-    return replace(problem, task=task, x_min=x_min, x_max=x_max)
+    constrained = ConstrainedTask(task, x_min, x_max, config.state_limits)
+    return replace(problem, task=constrained, x_min=x_min, x_max=x_max)
 
 
 def state_range(robot: RobotDescription, share: float) -> tuple[np.ndarray, np.ndarray]:

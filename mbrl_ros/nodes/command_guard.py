@@ -18,7 +18,8 @@ from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, ERROR, OK, WARN, run
 from mbrl_ros.safety.arming import Moment
 from mbrl_ros.safety.decision import Decision, GuardState
 from mbrl_ros.safety.guard import Guard
-from mbrl_ros.safety.limits import limits_of
+from mbrl_ros.safety.guard_config import GuardConfig
+from mbrl_ros.safety.limits import Limits, limits_of
 from mbrl_ros.safety.safe_action import SafeAction
 
 WATCHDOG_SHARE = 0.25  # of the control period: how often the watchdog looks
@@ -37,8 +38,18 @@ class CommandGuard(ManagedNode):
     def new_guard(self) -> Guard:
         """A guard from the parameters; it is disarmed."""
         config = self.groups["guard"]
+        return Guard(config, *self.limits_and_safe_action(config), self.robot.dt)
+
+    def limits_and_safe_action(self, config: GuardConfig) -> tuple[Limits, SafeAction]:
+        """What the settings make of the robot's limits, never more than these."""
         limits = limits_of(self.robot, config)
-        return Guard(config, limits, SafeAction(config, limits, self.robot.angles), self.robot.dt)
+        return limits, SafeAction(config, limits, self.robot.angles)
+
+    def reconfigure(self, config: Any, groups: dict[str, Any]) -> None:
+        """See ManagedNode; other limits act from the next command on."""
+        made = self.limits_and_safe_action(groups["guard"])  # nothing changes where this refuses
+        super().reconfigure(config, groups)
+        self.guard.change_limits(groups["guard"], *made)
 
     def examine(self, problems: Problems) -> None:
         """See ManagedNode."""

@@ -1,6 +1,5 @@
 """Messages to arrays and back: pure functions, the only place that knows both sides."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +11,13 @@ from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from mbrl_ros.errors import MessageError
+from mbrl_ros.estimation.base_messages import from_pose
+from mbrl_ros.estimation.rotation import from_ros, roll_pitch_yaw
+from mbrl_ros.robots.command_messages import COMMAND_FIELDS, picked
+
 NANOSECONDS = 1_000_000_000
+SMALLEST_NORM = 1e-6  # of a quaternion that tells an orientation
 STATE = "state"  # what the diagnostics call the status that sums a node up
 
 
@@ -60,7 +65,6 @@ def from_observation(message: JointState, joints: Sequence[str], base: Sequence[
     return np.concatenate([position[:n], velocity[:n], position[n:]])
 
 
-COMMAND_FIELDS = {"effort": "effort", "velocity": "velocity", "twist": "velocity", "position": "position"}
 
 
 def to_command(
@@ -78,9 +82,7 @@ def to_command(
 
 def from_command(message: JointState, actuators: Sequence[str], interface: str = "effort") -> np.ndarray:
     """Commands in the order of `actuators`; NaN where the message has none in the interface's field."""
-    index = {name: i for i, name in enumerate(message.name)}
-    values = getattr(message, COMMAND_FIELDS[interface])
-    return np.array([values[index[a]] if a in index and index[a] < len(values) else np.nan for a in actuators])
+    return picked(message.name, getattr(message, COMMAND_FIELDS[interface]), actuators)
 
 
 def to_float_array(values: np.ndarray) -> Float64MultiArray:
@@ -174,13 +176,7 @@ def own_statuses(message: DiagnosticArray, namespace: str) -> list[tuple[str, Di
     return [(name[len(prefix) :], s) for name, s in found if name.startswith(prefix) and "/" not in name[len(prefix) :]]
 
 
-# Sensors of a base: values and covariances as `estimation.base_filter` takes them, which judges what is not finite.
-
-
-def from_pose(pose: Pose) -> np.ndarray:
-    """Position and quaternion (7,) x, y, z, qx, qy, qz, qw."""
-    p, q = pose.position, pose.orientation
-    return np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
+# Sensors of a base; what reads them is in `estimation.base_messages`.
 
 
 def to_pose(values: np.ndarray) -> Pose:
@@ -191,24 +187,12 @@ def to_pose(values: np.ndarray) -> Pose:
     return pose
 
 
-def from_twist(twist: Twist) -> np.ndarray:
-    """Linear and angular velocity (6,)."""
-    v, w = twist.linear, twist.angular
-    return np.array([v.x, v.y, v.z, w.x, w.y, w.z])
-
-
 def to_twist(values: np.ndarray) -> Twist:
     """Inverse of `from_twist`."""
     twist = Twist()
     v, w = twist.linear, twist.angular
     v.x, v.y, v.z, w.x, w.y, w.z = np.asarray(values, float).tolist()
     return twist
-
-
-def from_odometry(message: Odometry) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Pose (7,) and twist (6,), each with its covariance (6, 6)."""
-    pose = from_pose(message.pose.pose), covariance_of(message.pose.covariance)
-    return pose, (from_twist(message.twist.twist), covariance_of(message.twist.covariance))
 
 
 def to_odometry(stamp_ns: int, pose: np.ndarray, twist: np.ndarray) -> Odometry:
@@ -226,28 +210,19 @@ def to_pose_stamped(stamp_ns: int, pose: np.ndarray) -> PoseStamped:
     return message
 
 
-def from_imu(message: Imu) -> tuple[np.ndarray, np.ndarray]:
-    """Angular velocity and specific force (6,) with their covariance (6, 6).
+def from_pose_goal(message: PoseStamped, frame: str) -> tuple[np.ndarray, np.ndarray]:
+    """Position (3,) in m and roll, pitch, yaw (3,) in rad of a pose in `frame`; no transforms are looked up.
 
-    A covariance that begins with -1 says that the quantity is not measured.
+    Raises:
+        MessageError: another frame, or numbers that are no pose.
     """
-    w, a = message.angular_velocity, message.linear_acceleration
-    value, covariance = np.array([w.x, w.y, w.z, a.x, a.y, a.z]), np.zeros((6, 6))
-    for part, own in (
-        (slice(0, 3), message.angular_velocity_covariance),
-        (slice(3, 6), message.linear_acceleration_covariance),
-    ):
-        covariance[part, part] = covariance_of(own)
-        if own[0] == -1:
-            value[part] = np.nan
-    return value, covariance
-
-
-def from_imu_orientation(message: Imu) -> tuple[np.ndarray, np.ndarray]:
-    """Quaternion (4,) and covariance (3, 3); NaN where the covariance begins with -1: it is not measured."""
-    q, covariance = message.orientation, covariance_of(message.orientation_covariance)
-    none = message.orientation_covariance[0] == -1
-    return np.full(4, np.nan) if none else np.array([q.x, q.y, q.z, q.w]), covariance
+    if message.header.frame_id not in ("", frame):
+        raise MessageError(f"goal: frame_id '{message.header.frame_id[:40]}' is not allowed; expected '{frame}'")
+    pose = from_pose(message.pose)
+    norm = float(np.linalg.norm(pose[3:]))
+    if not (np.isfinite(pose).all() and norm > SMALLEST_NORM):
+        raise MessageError(f"goal: {pose.tolist()} is not allowed; expected finite numbers and an orientation")
+    return pose[:3], np.array(roll_pitch_yaw(from_ros(pose[3:] / norm)))
 
 
 def to_imu(stamp_ns: int, values: np.ndarray) -> Imu:
@@ -258,9 +233,3 @@ def to_imu(stamp_ns: int, values: np.ndarray) -> Imu:
     w.x, w.y, w.z, a.x, a.y, a.z = np.asarray(values, float).tolist()
     message.orientation_covariance[0] = -1.0
     return message
-
-
-def covariance_of(numbers: Sequence[float]) -> np.ndarray:
-    """A message's flat covariance as a square matrix."""
-    n = math.isqrt(len(numbers))
-    return np.array(numbers, dtype=float).reshape(n, n)

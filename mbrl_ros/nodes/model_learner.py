@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from std_msgs.msg import UInt8MultiArray
 
 from mbrl_ros.control.learner import Fitted, Learner, Verdict
+from mbrl_ros.control.snapshot import set_aside
 from mbrl_ros.control.start_model import Start, read_start
 from mbrl_ros.data.pairing import Pair
 from mbrl_ros.data.patient_store import PatientStore
@@ -20,6 +21,7 @@ from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.models.trainers import TRAINERS
 from mbrl_ros.nodes.conversions import STATE, status_name, to_status
 from mbrl_ros.nodes.learner_member import Member, fleet_namespaces
+from mbrl_ros.nodes.learner_services import LearnerServices
 from mbrl_ros.nodes.managed_node import NOT_ACTIVE, ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
 from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, LIFECYCLE, OK, WAITING_FOR, WARN, GraphNode, run
@@ -64,14 +66,10 @@ class ModelLearner(ManagedNode):
         if not cfg.output:
             self.own_folder = self.own_folder or tempfile.mkdtemp(prefix="mbrl_ros_")
         self.folder = create_run_folder(Path(cfg.output or self.own_folder))
-        self.store = PatientStore(TransitionStore(self.folder / TRANSITIONS, robot.name, robot.layout))
+        self.open_store()
         self.at_cleanup.callback(self.close_store)
-        train, settings = TRAINERS[cfg.model], self.groups[cfg.model]
-        self.learner = Learner(self.store, robot.layout, train, settings, cfg.seed, self.groups["change"])
-        self.learner.version = max(model_versions(self.folder), default=0)
         self.fit_seconds = 0.0
         self.fits_started = self.fits_finished = 0
-        self.rows_at_fit = 0  # transitions there were when the newest fit began
         self.changes = 0  # of the robot, as far as its motion tells
         self.problems: dict[str, str] = {}  # what is wrong with: storing, fitting, keeping the model
         self.start = read_start(Path(cfg.start_model), robot, cfg.model) if cfg.start_model else None
@@ -84,8 +82,39 @@ class ModelLearner(ManagedNode):
         self.members = [Member(self, k, name, len(robots)) for k, name in enumerate(robots)]
         for member in self.members:
             member.resuming, member.awaits = self.full_fit_due or self.start is not None, int(self.full_fit_due)
+        self.services_for_people = LearnerServices(self)
         self.create_wall_timer(0.02, self.guarded(self.on_timer))
         self.create_wall_timer(1.0, self.guarded(self.store_what_waits))
+
+    def open_store(self) -> None:
+        """Take up the run folder's store, and a learner of what it holds."""
+        cfg, robot = self.config, self.robot
+        self.store = PatientStore(TransitionStore(self.folder / TRANSITIONS, robot.name, robot.layout))
+        train, settings = TRAINERS[cfg.model], self.groups[cfg.model]
+        self.learner = Learner(self.store, robot.layout, train, settings, cfg.seed, self.groups["change"])
+        self.learner.version = max(model_versions(self.folder), default=0)
+        self.rows_at_fit = 0  # transitions there were when the newest fit began
+
+    def start_anew(self) -> str:
+        """Set the store aside and begin with an empty one, and with the model to start from, if any; tells where it is.
+
+        Raises:
+            MbrlError: what waits to be stored, or the store, cannot be written; all is as it was then.
+        """
+        if self.store.waiting and not self.store.flush():
+            raise MbrlError(f"{self.store.waiting} transitions wait to be stored: {self.store.problem}")
+        version, count = self.learner.version, len(self.learner)
+        self.store.close()
+        try:
+            aside = set_aside(self.folder)
+        finally:
+            self.open_store()
+            self.learner.version = version
+        self.full_fit_due = False
+        if self.start is not None:
+            self.start_from(self.start)
+        self.doing(f"{count} transitions are set aside: {aside}")
+        return self._doing
 
     def begin(self) -> None:
         """See ManagedNode; the model to start from is published once."""
@@ -107,8 +136,14 @@ class ModelLearner(ManagedNode):
         """Whether the model of the start is not to be replaced yet, see `Start.holds`."""
         return self.start is not None and self.start.holds(len(self.learner))
 
+    def has_data(self) -> bool:
+        """Whether there is anything to learn from."""
+        return len(self.learner) > 0 or (self.start is not None and self.start.size() > 0)
+
     def data(self) -> Transitions:
         """All there is to learn from: what the robot did since it last changed, or all its life."""
+        if len(self.learner) == 0 and self.start is not None and self.start.data is not None:
+            return self.start.data
         new = self.learner.data(self.learner.outdated)
         return new if self.start is None or self.learner.outdated else self.start.with_new(new)
 
@@ -136,6 +171,7 @@ class ModelLearner(ManagedNode):
 
     def on_timer(self) -> None:
         """Work; but in lockstep a refit during a trial belongs to a tick, or its moment would be left to chance."""
+        self.services_for_people.look()
         if not (self.config.lockstep and any(m.phase == "run" for m in self.members)):
             self.work()
 
@@ -199,7 +235,8 @@ class ModelLearner(ManagedNode):
         """Start the fit that is due, take up the one that is finished, report what is settled."""
         if self.running is not None and self.running.done():
             self.finish(self.running)
-        if self.running is None and (self.full_fit_due or self.refit_due()):
+        held = self.services_for_people.holds_fits
+        if self.running is None and not held and (self.full_fit_due or self.refit_due()):
             warm, self.full_fit_due = not self.full_fit_due, False
             self.doing(f"fitting {len(self.learner)} transitions")
             self.rows_at_fit = len(self.learner)

@@ -29,12 +29,14 @@ from mbrl_ros.nodes.conversions import (
     to_table,
     to_trajectory,
 )
+from mbrl_ros.nodes.goal_listener import GoalListener
 from mbrl_ros.nodes.managed_node import ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
 from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, run
 from mbrl_ros.nodes.scene_messages import to_candidates
 from mbrl_ros.nodes.trial_phase import WORDS, from_phase
 from mbrl_ros.planners import planner_class
+from mbrl_ros.planners.changing_horizon import ChangingHorizon
 from mbrl_ros.policies.smooth_random import SmoothRandom
 from mbrl_ros.visualisation.candidates import CandidateLog
 
@@ -65,9 +67,8 @@ class MpcController(ManagedNode):
         self.dt_ns = round(1e9 * robot.dt)
         self.delay_ticks = robot.delay_ticks(cfg.lockstep)
         problem = make_problem(cfg, self.groups, robot)
-        budget = float("inf") if cfg.lockstep else cfg.budget * robot.dt
-        planner = planner_class(cfg.planner)(self.groups[cfg.planner])
-        self.controller = Controller(planner, problem, self.delay_ticks, budget, cfg.mode)
+        planner = new_planner(cfg, self.groups)
+        self.controller = Controller(planner, problem, self.delay_ticks, self.budget(cfg), cfg.mode)
         self.version = self.trial = self.ticks = self.misses = self.rejected = self.skipped = 0
         self.acting, self.policy = (
             False,
@@ -98,6 +99,7 @@ class MpcController(ManagedNode):
         self.candidates, self.tried = self.make_publisher(Float64MultiArray, "~/candidates", 1), CandidateLog()
         self.model_version = self.publish_to(UInt64, "~/model_version", LATCHED)
         self.ready = self.publish_to(String, "trial_ready", WORDS)
+        self.goal = GoalListener(self)
         self.listen_to(UInt8MultiArray, cfg.model_topic, self.on_model, LATCHED)
         self.listen_to(DiagnosticStatus, "trial", self.on_trial, LATCHED)
         self.listen_to(JointState, "observation", self.on_observation, periodic=True)
@@ -109,14 +111,22 @@ class MpcController(ManagedNode):
         """See ManagedNode; the plan of before a rest is of no use, a trial that was going on still is."""
         self.controller.reset()
         self.waiting = None
+        self.goal.publish()
         if not self.acting:
             self.doing("waiting for a trial")
 
+    def budget(self, config: Any) -> float:
+        """Planning time in s; lockstep has none."""
+        return float("inf") if config.lockstep else config.budget * self.robot.dt
+
     def reconfigure(self, config: Any, groups: dict[str, Any]) -> None:
-        """See ManagedNode; the next plan is for the new problem."""
+        """See ManagedNode; the next tick plans for the new problem, from where the last one has ended."""
+        problem = make_problem(config, groups, self.robot)  # nothing changes where this refuses
         super().reconfigure(config, groups)
-        dynamics = self.controller.problem.dynamics
-        self.controller.problem = replace(make_problem(config, groups, self.robot), dynamics=dynamics)
+        self.controller.planner = new_planner(config, groups)
+        self.controller.problem = replace(problem, dynamics=self.controller.problem.dynamics)
+        self.controller.budget = self.budget(config)
+        self.goal.publish()
 
     def on_model(self, message: UInt8MultiArray) -> None:
         """Check a model now, use it between two ticks; a damaged or older one is refused and the last one stays."""
@@ -294,7 +304,13 @@ class MpcController(ManagedNode):
             "budget_ms": f"{1e3 * self.controller.budget:.2f}",
             "observations_skipped": self.skipped,
             "models_rejected": self.rejected,
+            "goal": self.goal.text(),
         }
+
+
+def new_planner(config: Any, groups: dict[str, Any]) -> ChangingHorizon:
+    """The planner that the parameters name; what a planner remembers is kept by the controller."""
+    return ChangingHorizon(planner_class(config.planner)(groups[config.planner]))
 
 
 def main() -> int:

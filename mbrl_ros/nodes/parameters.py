@@ -71,10 +71,10 @@ def follow_changes(
         present = {name: plain(node.get_parameter(name).value) for name in names}
         try:
             config, groups = configure(spec, present | changed, spec.name)
+            if changed:
+                apply(config, groups)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if changed:
-            apply(config, groups)
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(on_set)

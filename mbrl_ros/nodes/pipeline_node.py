@@ -146,12 +146,16 @@ class GraphNode(Node):
             try:
                 return callback(*args)
             except Exception:
-                self.trouble = f"unexpected error:\n{traceback.format_exc()}"
-                self.get_logger().fatal(self.trouble)
-                self.crashed()
+                self.failed()
                 return args[-1] if args else None  # of a service: the response as it is
 
         return call
+
+    def failed(self) -> None:
+        """Say in full what exception a callback has ended with, and end the node."""
+        self.trouble = f"unexpected error:\n{traceback.format_exc()}"
+        self.get_logger().fatal(self.trouble)
+        self.crashed()
 
     def crashed(self) -> None:
         """A callback has failed in a way that nobody has foreseen: the node is to end."""

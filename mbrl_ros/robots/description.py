@@ -1,7 +1,9 @@
 """A robot in one YAML beside its URDF: joints and base, sensors, command interface, limits, rates, delay, task."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +194,21 @@ def load_robot(name_or_path: str) -> RobotDescription:
         path = share_directory() / "config" / "robots" / f"{name_or_path}.yaml"
     if not path.is_file():
         raise UnknownNameError("robot", name_or_path, robot_names())
+    status = path.stat()
+    return from_mapping(copy.deepcopy(read_yaml(path, status.st_mtime_ns, status.st_size)), path)
+
+
+@lru_cache(maxsize=8)
+def read_yaml(path: Path, changed_ns: int, size: int) -> Any:
+    """Content of a YAML, read once as long as the file stays as it is: every check of a parameter asks for it.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
     try:
-        values = yaml.safe_load(path.read_text())
+        return yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
-    return from_mapping(values, path)
 
 
 def from_mapping(values: Any, path: Path) -> RobotDescription:

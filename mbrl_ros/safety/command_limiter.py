@@ -23,12 +23,31 @@ class CommandLimiter:
 
     def __init__(self, limits: Limits) -> None:
         """Start with nothing sent."""
+        self.sent: np.ndarray | None = None
+        self._speed = np.zeros(len(limits.actuators))
+        self._take(limits)
+
+    def _take(self, limits: Limits) -> None:
         self._limits = limits
         self._braked = np.isfinite(limits.command_jerk)
         self._any_rate = bool(np.isfinite(limits.command_rate).any() or self._braked.any())
         self._jerk = np.where(self._braked, limits.command_jerk, 1.0)  # the 1 is never used
-        self.sent: np.ndarray | None = None
-        self._speed = np.zeros(len(limits.actuators))
+
+    def change(self, limits: Limits) -> None:
+        """Other limits from the next command on.
+
+        The range counts at once, before the rate: what was sent last is cut to it, and goes on from there at rest.
+        """
+        self._take(limits)
+        if self.sent is not None and not self._stops_in_range(self.sent):
+            self.restart(self.sent)
+
+    def _stops_in_range(self, sent: np.ndarray) -> bool:
+        """Whether the commands can come to rest within the range, as all that follows relies on."""
+        limits, v = self._limits, self._speed
+        way = np.where(self._braked, v * np.abs(v) / (2 * self._jerk), 0.0)
+        ends = np.stack([sent, sent + way])
+        return bool(np.all((ends >= limits.command_low) & (ends <= limits.command_high)))
 
     def within_range(self, command: np.ndarray) -> np.ndarray:
         """The command cut to its range."""

@@ -69,6 +69,17 @@ class Guard:
         self._invalid_in_a_row = 0
         self._beyond = ""  # limits that the last observation was beyond
 
+    def change_limits(self, config: GuardConfig, limits: Limits, safe_action: SafeAction) -> None:
+        """Other limits from now on, in whatever state it is; what it counts and remembers stays.
+
+        Args:
+            config: settings of which only those of `LimitConfig` may differ.
+            limits: of the robot, by these settings.
+            safe_action: for these limits.
+        """
+        self.config, self.limits, self.safe_action = config, limits, safe_action
+        self._limiter.change(limits)
+
     @property
     def stop_reason(self) -> str:
         """Why it was last stopped."""

@@ -23,16 +23,19 @@ class LimitConfig:
     """How much of the robot's limits may be used, and what the safe action is."""
 
     position_margin: float = option(
-        0.0, "distance kept from the position limits", unit="m or rad", low=0.0, high=1000.0
+        0.0, "distance kept from the position limits", unit="m or rad", low=0.0, high=1000.0, dynamic=True
     )
-    velocity_margin: float = option(0.0, "share of the velocity limits that is left free", low=0.0, high=0.99)
-    effort_margin: float = option(0.0, "share of the effort limits that is left free", low=0.0, high=0.99)
+    velocity_margin: float = option(
+        0.0, "share of the velocity limits that is left free", low=0.0, high=0.99, dynamic=True
+    )
+    effort_margin: float = option(0.0, "share of the effort limits that is left free", low=0.0, high=0.99, dynamic=True)
     command_rate: tuple[float, ...] = option(
         (0.0,),
         "largest change of the command per second; one for all or one an actuator; 0 is none",
         unit="1/s of the command's unit",
         low=0.0,
         high=1e9,
+        dynamic=True,
     )
     command_jerk: tuple[float, ...] = option(
         (0.0,),
@@ -40,12 +43,14 @@ class LimitConfig:
         unit="1/s^2 of the command's unit",
         low=0.0,
         high=1e12,
+        dynamic=True,
     )
     rate_limit: float = option(
         2.0,
         "largest change from one command to the next as a multiple of half the command's range; 2 is any",
         low=1e-3,
         high=2.0,
+        dynamic=True,
     )
     safe_action: str = option("auto", "what is sent when nothing else may be", choices=tuple(SAFE_ACTIONS))
     damping: float = option(0.0, "d of the safe action damp", unit="N s/m or N m s/rad", low=0.0, high=1e6)

@@ -1,6 +1,6 @@
 """Bring the state to a goal and keep it there: quadratic cost, for arms and mobile bases."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +62,13 @@ class Reach:
         rest = sized("control_rest", self.config.control_rest, u.shape[-1])
         return self._state_cost(x) + self.config.control_weight * ((u - rest) ** 2).sum(axis=-1)
 
+    def cost_parts(self, x: np.ndarray, u: np.ndarray, state: Sequence[str]) -> dict[str, np.ndarray]:
+        """What each term of the running cost comes to: x (..., nx), u (..., nu) -> (...) by name; for the report."""
+        goal, weights = self._of_state(x.shape[-1])
+        rest = sized("control_rest", self.config.control_rest, u.shape[-1])
+        parts = {name: w * (x[..., i] - goal[i]) ** 2 for i, (name, w) in enumerate(zip(state, weights, strict=True))}
+        return parts | {"action": self.config.control_weight * ((u - rest) ** 2).sum(axis=-1)}
+
     def terminal_cost(self, x: np.ndarray) -> np.ndarray:
         """The state's cost, `terminal_weight` times: (..., nx) -> (...)."""
         return self.config.terminal_weight * self._state_cost(x)
@@ -84,6 +91,16 @@ class Reach:
         """Whether every entry that has a weight is within the tolerance: (..., nx) -> (...) bool."""
         goal, weights = self._of_state(x.shape[-1])
         return np.all((np.abs(x - goal) <= self.config.tolerance) | (weights == 0), axis=-1)
+
+    def goal_entries(self, state: Sequence[str]) -> dict[str, float]:
+        """The goal by entry of the state, of those that have a weight."""
+        goal, weights = self._of_state(len(state))
+        return {name: float(g) for name, g, w in zip(state, goal, weights, strict=True) if w > 0}
+
+    def goal_parameters(self, state: Sequence[str], target: Mapping[str, float]) -> dict[str, list[float]]:
+        """Parameters that make the target, by entry of the state, the goal; other entries keep theirs."""
+        goal, _ = self._of_state(len(state))
+        return {"goal": [float(target.get(name, g)) for name, g in zip(state, goal, strict=True)]}
 
 
 def sized(field: str, values: Sequence[float], size: int) -> np.ndarray:

@@ -91,8 +91,8 @@ def test_nothing_moves_without_a_robot_named(tmp_path):
 
 
 def test_the_start_service_is_in_the_namespace():
-    assert start_service("") == "/trial_manager/start_trial"
-    assert start_service("/left/arm") == "/left/arm/trial_manager/start_trial"
+    assert start_service("") == "/trial_manager/start"
+    assert start_service("/left/arm") == "/left/arm/trial_manager/start"
 
 
 def verdicts(path: Path) -> dict[str, tuple[str, str]]:

@@ -174,14 +174,14 @@ def test_parameters_are_fixed_while_configured_except_for_dynamic_ones(bench):
     it = bench(MpcController)
     assert it.set(horizon=5).successful
     it.go("configure", "activate")
-    answer = it.set(horizon=6)
-    assert not answer.successful and answer.reason.startswith("horizon: read-only while the node is configured")
-    assert it.set(horizon=5, task__width=0.3).successful and it.node.groups["task"].width == 0.3
-    assert it.node.controller.problem.horizon == 5
-    it.go("deactivate", "cleanup")
-    assert it.set(horizon=6).successful
-    it.go("configure")
+    answer = it.set(mode="open_loop")
+    assert not answer.successful and answer.reason.startswith("mode: read-only while the node is configured")
+    assert it.set(mode="mpc", horizon=6, task__width=0.3).successful and it.node.groups["task"].width == 0.3
     assert it.node.controller.problem.horizon == 6
+    it.go("deactivate", "cleanup")
+    assert it.set(mode="open_loop").successful
+    it.go("configure")
+    assert it.node.controller.mode == "open_loop"
 
 
 def test_a_transition_that_is_not_possible_is_refused_and_harms_nobody(bench):

@@ -61,7 +61,11 @@ def test_a_dynamic_parameter_changes_the_cost_of_the_next_plan(controller):
         ({"task__width": "wide"}, "width: 'wide'"),
         ({"risk__measure": "bold"}, "one of: risk_neutral, worst_case, cvar, mean_plus_std"),
         ({"task__width": 0.3, "risk__alpha": -1.0}, "alpha"),
-        ({"horizon": 12}, "read-only"),
+        ({"mode": "open_loop"}, "read-only"),
+        (
+            {"task__goal_position": 2.6},
+            "goal: cart_slider/position 2.6 is not allowed; expected a number in [-2.5, 2.5]",
+        ),
     ],
 )
 def test_what_is_not_allowed_is_refused_with_the_reason_and_changes_nothing(controller, values, said):

@@ -89,3 +89,16 @@ def test_on_target(p, degrees, expected):
 def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="width"):
         CartpoleSwingupConfig(width=0.0)
+
+
+def test_a_moved_goal_moves_the_cost_with_it_but_not_the_track():
+    moved = CartpoleSwingup(CartpoleSwingupConfig(goal_position=1.2))
+    x, u = np.random.default_rng(4).uniform(-0.7, 0.7, (50, 4)), np.zeros((50, 1))
+    there = x + np.array([1.2, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(moved.running_cost(there, u), TASK.running_cost(x, u))
+    for a, b in zip(moved.running_expansion(there, u), TASK.running_expansion(x, u), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+    past = np.array([2.3, 0.0, 0.0, 0.0])
+    free = CartpoleSwingup(CartpoleSwingupConfig(goal_position=1.2, track_weight=0.0))
+    assert moved.running_cost(past, U) - free.running_cost(past, U) == pytest.approx(10.0 * 0.3**2)
+    assert moved.on_target(np.array([1.6, 0.1, 0.0, 0.0])) and not moved.on_target(np.array([0.6, 0.1, 0.0, 0.0]))
