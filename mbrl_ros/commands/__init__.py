@@ -1,14 +1,21 @@
 """Commands on recorded data and on real robots: their arguments. What they do is in a module each, loaded when due."""
 
 import argparse
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 MODULES = {
-    name: f"mbrl_ros.commands.{name}" for name in ("data", "bag", "fit", "robot", "check", "identify", "lifecycle", "replay")
+    name: f"mbrl_ros.commands.{name}"
+    for name in ("data", "bag", "fit", "robot", "check", "identify", "lifecycle", "replay")
 }
 FORMATS = ("mcap", "sqlite3")
+AS_NODES = {  # before numpy is loaded: with more threads, sums differ in their last digits
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
 PARTS = ("estimator", "learner", "planner")  # of a replay
 
 
@@ -27,6 +34,8 @@ def add_commands(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one of the commands; returns the exit code."""
+    if arguments.command == "replay":
+        os.environ.update(AS_NODES)
     return import_module(MODULES[arguments.command]).run(arguments)
 
 
