@@ -101,9 +101,7 @@ class LearnerConfig(SharedConfig):
     refit_every: int = option(
         10, "new transitions after which the model is refitted during a trial", low=1, high=10000, dynamic=True
     )
-    error_horizon: int = option(
-        16, "periods over which error and coverage are measured", low=1, high=1000, dynamic=True
-    )
+    error_horizon: int = option(16, "periods over which error and coverage are measured", low=1, high=1000)
     calibrate: bool = option(
         False, "widen or narrow predictions to what the last trials' motion says of them", dynamic=True
     )

@@ -15,17 +15,21 @@ from mbrl_ros.planners.rollout import evaluate
 class CEMConfig:
     """Settings of CEM. Defaults: iCEM. The plain method: noise_exponent 0, refine 0, `keep_`, `add_`, `best_` off."""
 
-    samples: int = option(64, "candidates in the first round", low=2, high=100_000)
-    rounds: int = option(4, "rounds of sampling and refitting", low=1, high=1000)
-    elites: int = option(10, "best candidates the distribution is refitted to", low=1, high=10_000)
-    initial_std: float = option(0.3, "initial spread as a share of half the control range", low=1e-6, high=10.0)
-    smoothing: float = option(0.3, "share of the old mean and spread kept at a refit", low=0.0, high=0.999)
-    noise_exponent: float = option(2.0, "exponent of the coloured noise, 0 white", low=0.0, high=10.0)
-    decay: float = option(1.25, "factor by which the population shrinks each round", low=1.0, high=10.0)
-    keep_elites: float = option(1.0, "share of the elites kept for the next round", low=0.0, high=1.0)
-    shift_elites: bool = option(True, "carry the kept elites, shifted, to the next tick")
-    add_mean: bool = option(True, "try the mean as a candidate in the last round")
-    best_first: bool = option(True, "return the best candidate instead of the mean")
+    samples: int = option(64, "candidates in the first round", low=2, high=100_000, dynamic=True)
+    rounds: int = option(4, "rounds of sampling and refitting", low=1, high=1000, dynamic=True)
+    elites: int = option(10, "best candidates the distribution is refitted to", low=1, high=10_000, dynamic=True)
+    initial_std: float = option(
+        0.3, "initial spread as a share of half the control range", low=1e-6, high=10.0, dynamic=True
+    )
+    smoothing: float = option(
+        0.3, "share of the old mean and spread kept at a refit", low=0.0, high=0.999, dynamic=True
+    )
+    noise_exponent: float = option(2.0, "exponent of the coloured noise, 0 white", low=0.0, high=10.0, dynamic=True)
+    decay: float = option(1.25, "factor by which the population shrinks each round", low=1.0, high=10.0, dynamic=True)
+    keep_elites: float = option(1.0, "share of the elites kept for the next round", low=0.0, high=1.0, dynamic=True)
+    shift_elites: bool = option(True, "carry the kept elites, shifted, to the next tick", dynamic=True)
+    add_mean: bool = option(True, "try the mean as a candidate in the last round", dynamic=True)
+    best_first: bool = option(True, "return the best candidate instead of the mean", dynamic=True)
     refine: int = option(
         1, "iterations of iLQR on what is returned, where dynamics and cost have derivatives", low=0, high=100
     )

@@ -28,9 +28,9 @@ OUTSIDE = 0.01  # share of the width of the limits that a state outside them may
 class CollocationConfig:
     """Settings of the collocation planner."""
 
-    iterations: int = option(30, "most iterations of the solver a tick", low=1, high=10_000)
+    iterations: int = option(30, "most iterations of the solver a tick", low=1, high=10_000, dynamic=True)
     tolerance: float = option(
-        1e-3, "violation of the optimality conditions at which the solver stops", low=1e-12, high=1.0
+        1e-3, "violation of the optimality conditions at which the solver stops", low=1e-12, high=1.0, dynamic=True
     )
     barrier: float = option(
         1e-2, "first barrier parameter of a tick, low to stay near the last plan", low=1e-9, high=10.0

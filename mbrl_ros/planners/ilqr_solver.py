@@ -25,9 +25,9 @@ ROUNDING = 1e-15  # relative changes of the cost below this cannot be told from 
 class ILQRConfig:
     """Settings of iLQR and DDP."""
 
-    iterations: int = option(50, "most iterations a tick", low=1, high=10_000)
+    iterations: int = option(50, "most iterations a tick", low=1, high=10_000, dynamic=True)
     tolerance: float = option(
-        1e-5, "expected decrease of the cost, relative, that is not worth a step", low=0.0, high=1.0
+        1e-5, "expected decrease of the cost, relative, that is not worth a step", low=0.0, high=1.0, dynamic=True
     )
     initial_std: float = option(
         0.1, "spread of the very first guess as a share of half the control range", low=0.0, high=10.0

@@ -21,7 +21,9 @@ MAX_ACTIONS = 1000  # more children of a node than any tick could try
 class MCTSConfig:
     """Settings of MCTS."""
 
-    simulations: int = option(60, "simulations a tick, each costs all children of one leaf", low=1, high=1_000_000)
+    simulations: int = option(
+        60, "simulations a tick, each costs all children of one leaf", low=1, high=1_000_000, dynamic=True
+    )
     levels: int = option(5, "values each action can take, evenly from its lower to its upper limit", low=2, high=100)
     repeat: int = option(2, "control periods a value is held, so that the tree reaches the horizon", low=1, high=1000)
     exploration: float = option(
@@ -31,13 +33,16 @@ class MCTSConfig:
         high=1e6,
         dynamic=True,
     )
-    rollouts: int = option(4, "how often the default policy completes each new child", low=1, high=10_000)
+    rollouts: int = option(4, "how often the default policy completes each new child", low=1, high=10_000, dynamic=True)
     default_policy: str = option(
         "smooth", "how sequences are completed: any values, or neighbouring ones", choices=("random", "smooth")
     )
     reuse: bool = option(True, "keep the subtree of the executed action and the cheapest sequence for the next tick")
     choose: str = option(
-        "cheapest", "what is returned: the cheapest sequence met, or the most visited", choices=("cheapest", "visits")
+        "cheapest",
+        "what is returned: the cheapest sequence met, or the most visited",
+        choices=("cheapest", "visits"),
+        dynamic=True,
     )
 
     def __post_init__(self) -> None:

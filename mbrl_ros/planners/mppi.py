@@ -19,8 +19,8 @@ from mbrl_ros.planners.rollout import evaluate
 class MPPIConfig:
     """Settings of MPPI; the plain method is one round with noise_exponent 0."""
 
-    samples: int = option(128, "candidates in a round", low=2, high=100_000)
-    rounds: int = option(4, "rounds of sampling and averaging", low=1, high=1000)
+    samples: int = option(128, "candidates in a round", low=2, high=100_000, dynamic=True)
+    rounds: int = option(4, "rounds of sampling and averaging", low=1, high=1000, dynamic=True)
     temperature: float = option(
         0.1,
         "lambda, in units of cost: small follows the best candidate, large averages all",
@@ -32,7 +32,11 @@ class MPPIConfig:
         (0.5,), "spread of each action as a share of half its range; one number serves all", low=1e-6, high=10.0
     )
     sigma_decay: float = option(
-        0.5, "factor by which the spread shrinks each round (DIAL-MPC, Xue et al. 2024); 1 plain", low=0.01, high=1.0
+        0.5,
+        "factor by which the spread shrinks each round (DIAL-MPC, Xue et al. 2024); 1 plain",
+        low=0.01,
+        high=1.0,
+        dynamic=True,
     )
     control_cost: float = option(
         0.0,
@@ -48,7 +52,7 @@ class MPPIConfig:
         high=1e9,
         dynamic=True,
     )
-    noise_exponent: float = option(1.0, "exponent of the coloured noise, 0 white", low=0.0, high=10.0)
+    noise_exponent: float = option(1.0, "exponent of the coloured noise, 0 white", low=0.0, high=10.0, dynamic=True)
 
     def __post_init__(self) -> None:
         validate(self)

@@ -15,10 +15,12 @@ from mbrl_ros.planners.rollout import evaluate
 class RandomShootingConfig:
     """Settings of random shooting."""
 
-    samples: int = option(512, "candidates a tick", low=1, high=1_000_000)
-    batches: int = option(4, "batches they are tried in, between which the deadline is looked at", low=1, high=1000)
-    std: float = option(0.7, "spread as a share of half the control range", low=1e-6, high=10.0)
-    noise_exponent: float = option(2.0, "exponent of the coloured noise, 0 white", low=0.0, high=10.0)
+    samples: int = option(512, "candidates a tick", low=1, high=1_000_000, dynamic=True)
+    batches: int = option(
+        4, "batches they are tried in, between which the deadline is looked at", low=1, high=1000, dynamic=True
+    )
+    std: float = option(0.7, "spread as a share of half the control range", low=1e-6, high=10.0, dynamic=True)
+    noise_exponent: float = option(2.0, "exponent of the coloured noise, 0 white", low=0.0, high=10.0, dynamic=True)
 
     def __post_init__(self) -> None:
         validate(self)
