@@ -97,7 +97,7 @@ def prepare(arguments: argparse.Namespace) -> tuple[Replay, Source]:
         raise ConfigError(f"tolerance: {arguments.tolerance} is not allowed; expected a number, 0 or more")
     parameters, namespace = recorded_parameters(bag, arguments.robot)
     changes = read_changes(arguments.changes, arguments.params_file)
-    check_same_robot(changes)
+    check_same_robot(parameters, changes)
     for node in REPLAYED.values():
         configured(node, parameters[node], changes[node])
     robot = load_robot(parameters["state_estimator"]["robot"])

@@ -62,8 +62,8 @@ class BagWriter:
         self._capacity, self._flush_period = capacity, flush_period
         self._put = self._taken = 0  # bytes; each is changed by one thread only
         self._queue: queue.SimpleQueue[tuple[str, int, bytes] | None] = queue.SimpleQueue()
-        self._writer = Writer(path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
         try:
+            self._writer = Writer(path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
             self._writer.open()
             self._connections = {topic.name: self._connection(topic) for topic in topics}
         except (WriterError, OSError) as error:

@@ -117,7 +117,7 @@ class Recorder(PipelineNode):
             self.exit_code = 1
 
 
-def with_info(callback: Callable[[bytes, Mapping[str, int]], None]) -> Callable[[bytes, Mapping[str, int]], None]:
+def with_info(callback: Callable[[bytes, Mapping[str, int]], None]) -> Any:
     """The callback with a signature from which rclpy sees that it takes a message and its times."""
 
     def take(data: bytes, info: Mapping[str, int]) -> None:

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from mbrl_ros.data.bag_reader import NANOSECONDS, picked, stamp_of
+from mbrl_ros.data.bag_commands import NANOSECONDS, stamp_of
 from mbrl_ros.data.recorded_topics import OBSERVATION
 from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.estimation.estimator import Estimator
 from mbrl_ros.replay.differences import Differences, compare, spread
 from mbrl_ros.replay.recording import Recording, Stamped
 from mbrl_ros.replay.sensor_values import base_measurements
+from mbrl_ros.robots.command_messages import picked
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.robots.sensors import estimator_config
 
@@ -69,8 +70,8 @@ def replay_estimator(
     unit = spread([o.values for o in recording.observations], robot.layout.nx)
 
     def differences(stamps: set[int]) -> Differences:
-        pair = ({s: values[s].values for s in stamps} for values in (recorded, replayed))
-        return compare(robot.layout.state, *pair, unit, tolerance)
+        theirs, ours = ({s: values[s].values for s in stamps} for values in (recorded, replayed))
+        return compare(robot.layout.state, theirs, ours, unit, tolerance)
 
     found = differences(both)
     if not lockstep:

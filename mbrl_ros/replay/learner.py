@@ -293,7 +293,7 @@ def first_rows(data: Transitions, count: int) -> Transitions:
 
 def spread_over(rows: list[Row], robot: RobotDescription) -> Transitions:
     """At most JUDGED_BY of the rows, evenly over all of them."""
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(JUDGED_BY, len(rows))).astype(int)) if rows else []
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(JUDGED_BY, len(rows))).astype(int))
     return to_transitions([rows[i] for i in chosen], robot.layout)
 
 

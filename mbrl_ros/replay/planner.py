@@ -133,8 +133,8 @@ def replay_planner(
     cut = {s for s in replay.cut if s in replay.made}
 
     def differences(stamps: set[int]) -> Differences:
-        pair = ({s: values[s] for s in stamps} for values in (recorded, replay.made))
-        return compare(robot.actuators, *pair, unit, tolerance)
+        theirs, ours = ({s: values[s] for s in stamps} for values in (recorded, replay.made))
+        return compare(robot.actuators, theirs, ours, unit, tolerance)
 
     return PlannerResult(
         base=len(replay.base),

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from rosbags.highlevel import AnyReader
 
-from mbrl_ros.data.bag_reader import COMMAND_FIELDS, BagError, listed, opened, picked, stamp_of, topic_prefix
+from mbrl_ros.data.bag_commands import stamp_of
+from mbrl_ros.data.bag_reader import BagError, listed, opened, topic_prefix
 from mbrl_ros.data.recorded_topics import (
     APPLIED,
     COMMAND,
@@ -21,6 +22,7 @@ from mbrl_ros.data.recorded_topics import (
     sensor_topics,
 )
 from mbrl_ros.models.serialization import from_bytes
+from mbrl_ros.robots.command_messages import COMMAND_FIELDS, picked
 from mbrl_ros.robots.description import RobotDescription
 
 VALUE_FIELDS = (  # of a ParameterValue, by its type

@@ -130,11 +130,11 @@ def configured(node: str, recorded: Mapping[str, Any], changes: Mapping[str, Any
     return configure(spec, used, node)
 
 
-def check_same_robot(changes: Parameters) -> None:
-    """A robot of one node only would be no replay: it is an option of its own."""
+def check_same_robot(parameters: Parameters, changes: Parameters) -> None:
+    """Raise ConfigError where a node is to have another robot: that is an option of its own, for all of them."""
     for node, values in changes.items():
-        if "robot" in values:
-            raise ConfigError(f"{node}: robot: give it with --robot, for all parts")
+        if values.get("robot", parameters[node]["robot"]) != parameters[node]["robot"]:
+            raise ConfigError(f"{node}: robot: '{values['robot']}' is another one; give it with --robot, for all parts")
 
 
 def check_given_namespace(namespace: str | None) -> None:

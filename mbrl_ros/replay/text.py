@@ -1,6 +1,6 @@
 """What a replay has found, in words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mbrl_ros.replay.differences import Differences
@@ -24,7 +24,11 @@ def said(
         tolerance: difference that counts as none.
     """
     yield f"{robot.name}: differences up to {tolerance:g} of an entry's range, and of a model's error, count as none"
-    words = {"estimator": about_estimator, "learner": about_learner, "planner": about_planner}
+    words: dict[str, Callable[[Any], Iterator[str]]] = {
+        "estimator": about_estimator,
+        "learner": about_learner,
+        "planner": about_planner,
+    }
     for part, result in results.items():
         yield f"{part}: {'agrees' if result.agrees else 'DIFFERS'}"
         yield from (f"  {line}" for line in words[part](result))
