@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from mbrl_ros.commands import MODULES, add_commands, add_record, add_remote_learner, run
+from mbrl_ros.commands import MODULES, add_commands, add_paused, add_record, add_remote_learner, run
 from mbrl_ros.errors import MbrlError
 
 STUDIES = {  # study -> module with its `run_benchmark`
@@ -27,8 +27,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="mbrl_ros", description="Model-based reinforcement learning for ROS 2 robots.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_sim(commands.add_parser("sim", help="a simulated robot learns its task over ROS 2"))
-    report = commands.add_parser("report", help="make the report of a run folder again")
-    report.add_argument("folder", type=Path, help="run folder")
+    add_report(commands.add_parser("report", help="the report of a run, made again; of several runs, a comparison"))
     add_commands(commands)
     bench = commands.add_parser("bench", help="studies, with every raw value")
     studies = bench.add_subparsers(dest="study", required=True, metavar="STUDY")
@@ -55,6 +54,7 @@ def add_sim(sim: argparse.ArgumentParser) -> None:
     add_remote_learner(sim)
     sim.add_argument("--seed", type=int, help="seed of every random generator (default 0)")
     sim.add_argument("--trials", type=int, help="largest number of trials (default 12)")
+    add_paused(sim)
     sim.add_argument("--lockstep", action="store_true", default=None, help="deterministic, as fast as it goes")
     sim.add_argument(
         "--autostart",
@@ -77,6 +77,17 @@ def add_sim(sim: argparse.ArgumentParser) -> None:
     sim.add_argument("--no-report", action="store_true", help="leave out the report at the end")
     add_record(sim)
     add_web(sim)
+
+
+def add_report(report: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros report``."""
+    report.add_argument("folders", type=Path, nargs="+", metavar="RUN", help="run folder; of several, a comparison")
+    report.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the page (default RUN/report.html; of several runs comparison.html in the folder they are in)",
+    )
 
 
 def add_web(command: argparse.ArgumentParser) -> None:
@@ -185,9 +196,9 @@ def dispatch(arguments: argparse.Namespace) -> int:
 
         return run_simulation(arguments, command_line=shlex.join(["mbrl_ros", *sys.argv[1:]]))
     if arguments.command == "report":
-        from mbrl_ros.reporting.report import write_report
+        from mbrl_ros.reporting.report import report_on
 
-        print(write_report(arguments.folder))
+        print(report_on(arguments.folders, arguments.output))
         return 0
     if arguments.command in MODULES:
         return run(arguments)

@@ -1,70 +1,18 @@
-"""The HTML of a report: text and pictures in, one self-contained page out. Every text is escaped."""
+"""The page of one run: what happened, in the order in which people ask."""
 
-import base64
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from statistics import median
 
+from mbrl_ros.reporting.chart import Figure
+from mbrl_ros.reporting.html import NOTHING, drawing, fold, image, missing, number, page, pair, section, table
+from mbrl_ros.reporting.sections import versions
 from mbrl_ros.reporting.summary import RunSummary, TrialResult
+from mbrl_ros.reporting.trial_page import TRIAL_COLUMNS, TRIAL_TEXTS, trial_row
 
-COLUMNS = (
-    "trial",
-    "policy",
-    "motion<br>before (s)",
-    "duration<br>(s)",
-    "steps",
-    "cost",
-    "on target<br>(s)",
-    "solved",
-    "ended early",
-    "last<br>model",
-    "refits",
-    "one-step<br>RMSE (std)",
-    "open-loop<br>RMSE (std)",
-    "planning (ms)<br>p50 / p99 / max",
-    "deadlines<br>missed",
-    "guard flags",
-)
-TEXT_COLUMNS = ("policy", "ended early", "guard flags")
-NOTHING = "–"  # noqa: RUF001 an en dash, what a table shows where there is no number
-
-STYLE = """
-:root { --ink: #1f2933; --soft: #52606d; --line: #e4e7eb; --back: #f5f7fa; --good: #00694d; --bad: #a84300; }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--back); color: var(--ink); line-height: 1.5;
-  font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1200px; margin: 0 auto; padding: 20px 16px 48px; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 4px 0; }
-h1.good { color: var(--good); }
-h2 { font-size: 1.1rem; margin: 0 0 8px; }
-p { margin: 4px 0; max-width: 46em; }
-.soft, figcaption { color: var(--soft); font-size: .9rem; }
-section { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 16px; margin-top: 16px; }
-section.problems { border-left: 4px solid var(--bad); }
-.pair { display: grid; gap: 16px; grid-template-columns: minmax(0, 1fr); margin-top: 16px; }
-.pair > div { display: grid; gap: 16px; grid-template-columns: minmax(0, 1fr); align-content: start; }
-.pair section { margin: 0; }
-.cards { display: grid; gap: 8px; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); margin-top: 16px; }
-.card { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
-.card b { display: block; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
-.card span { color: var(--soft); font-size: .85rem; }
-figure { margin: 8px 0 0; }
-img { display: block; width: 100%; max-width: 620px; height: auto; margin: 0 auto; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 7px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
-td.text, th.text { text-align: left; }
-th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
-td.good { color: var(--good); font-weight: 600; }
-details { border-top: 1px solid var(--line); }
-details:first-of-type { margin-top: 8px; }
-summary { cursor: pointer; padding: 10px 0; }
-pre { overflow-x: auto; background: var(--back); border-radius: 6px; padding: 12px; font-size: .82rem; margin: 8px 0; }
-@media (min-width: 860px) { .pair { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
-"""
+FOLDED = 8  # rows: a longer table of models is folded away
 
 
 @dataclass(frozen=True)
@@ -73,7 +21,10 @@ class Content:
 
     Attributes:
         summary: the run.
-        figures: PNG files by name: learning_curve, planning_time, model_error, reliability, trial_000, trial_001 ...
+        figures: of the run as a whole, by name.
+        trials: HTML of each trial, by index.
+        left_out: trials that are not drawn, because the page would become too large.
+        models: rows of the table of models.
         animation: the GIF file, empty for none.
         animated: index of the animated trial, None for none.
         parameters: text of the parameters file, empty for none.
@@ -81,32 +32,35 @@ class Content:
     """
 
     summary: RunSummary
-    figures: Mapping[str, bytes]
-    animation: bytes
-    animated: int | None
-    parameters: str
-    problems: list[str]
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    trials: Mapping[int, str] = field(default_factory=dict)
+    left_out: tuple[int, ...] = ()
+    models: tuple[list[str], ...] = ()
+    animation: bytes = b""
+    animated: int | None = None
+    parameters: str = ""
+    problems: tuple[str, ...] = ()
 
 
 def render(content: Content) -> str:
     """The whole page."""
     summary = content.summary
-    results = {trial.index: trial for trial in summary.trials}
     parts = [
         headline(summary),
         key_figures(summary),
         problems_section(content.problems),
-        pair(learning_section(content), animation_section(content, results) + error_section(content)),
-        table_section(summary.trials),
-        details_section(content.figures, results),
-        pair(timing_section(content), reproduction_section(content)),
+        pair(
+            learning_section(content) + drawn_section(content, "Model error", "model_error"),
+            animation_section(content)
+            + drawn_section(content, "Is the model as sure as it should be?", "reliability")
+            + timing_section(content),
+        ),
+        trials_section(summary.trials),
+        models_section(content),
+        details_section(content),
+        reproduction_section(content),
     ]
-    title = escape(f"{summary.robot}: {outcome(summary)}")
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(f"{summary.robot}: {outcome(summary)}", parts)
 
 
 def outcome(summary: RunSummary) -> str:
@@ -174,95 +128,31 @@ def finite(values: Iterable[float]) -> list[float]:
     return [value for value in values if math.isfinite(value)]
 
 
-def problems_section(problems: list[str]) -> str:
+def problems_section(problems: Iterable[str]) -> str:
     """What is missing; nothing where nothing is."""
     items = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
-    return section("What is missing", f"<ul>{items}</ul>", "problems") if problems else ""
+    return section("What is missing", f"<ul>{items}</ul>", "problems") if items else ""
+
+
+def drawn_section(content: Content, title: str, name: str) -> str:
+    """A figure by name, or the note that there is none."""
+    figure = content.figures.get(name)
+    return section(title, drawing(figure) if figure else missing("There is nothing to draw."))
 
 
 def learning_section(content: Content) -> str:
     """Learning curve."""
-    text = (
-        "Each mark is a trial with its number, at the motion recorded before it began. A trial that ended early "
-        "has fewer ticks to pay for. Published figures come from other setups and their own criteria of success."
-    )
-    return section("Learning curve", picture(content.figures, "learning_curve", "Learning curve", text))
+    return drawn_section(content, "Learning curve", "learning_curve")
 
 
-def animation_section(content: Content, results: Mapping[int, TrialResult]) -> str:
+def animation_section(content: Content) -> str:
     """The last trial, moving."""
     if not content.animation or content.animated is None:
         return section("Last trial", missing("There is no animation."))
-    policy = results[content.animated].policy if content.animated in results else "not scored"
+    result = next((trial for trial in content.summary.trials if trial.index == content.animated), None)
+    policy = result.policy if result else "not scored"
     caption = f"Trial {content.animated} ({policy}), as observed, at the speed at which it happened."
-    return section("Last trial", figure(content.animation, "gif", "Animation of the last trial", caption))
-
-
-def table_section(trials: Iterable[TrialResult]) -> str:
-    """Every trial with its raw values."""
-    rows = [table_row(trial) for trial in trials]
-    if not rows:
-        return section("Trials", missing("No trial was finished."))
-    head = "".join(cell("th", column, column) for column in COLUMNS)
-    lines = ["".join(cell("td", escape(v), c) for v, c in zip(row, COLUMNS, strict=True)) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return section("Trials", f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>')
-
-
-def table_row(trial: TrialResult) -> list[str]:
-    """A trial's values in the order of the table."""
-    planning = " / ".join(number(trial.planning_time_ms.get(k, math.nan), 1) for k in ("p50", "p99", "max"))
-    flags = ", ".join(f"{name} {count}" for name, count in sorted(trial.flags.items()))
-    return [
-        str(trial.index),
-        trial.policy,
-        number(trial.experience_before_s, 2),
-        number(trial.duration_s, 2),
-        str(trial.steps),
-        number(trial.cost, 2),
-        number(trial.time_on_target_s, 2),
-        "yes" if trial.solved else "no",
-        trial.ended_early or NOTHING,
-        str(trial.model_version) if trial.model_version else NOTHING,
-        str(trial.refits),
-        number(trial.one_step_error, 4),
-        number(trial.multi_step_error, 3),
-        planning,
-        str(trial.deadline_misses),
-        flags or NOTHING,
-    ]
-
-
-def cell(tag: str, html: str, column: str) -> str:
-    """A cell of the table; texts are left-aligned, success is green."""
-    name = "text" if column in TEXT_COLUMNS else "good" if (column, html) == ("solved", "yes") else ""
-    return f'<{tag} class="{name}">{html}</{tag}>' if name else f"<{tag}>{html}</{tag}>"
-
-
-def details_section(figures: Mapping[str, bytes], results: Mapping[int, TrialResult]) -> str:
-    """Each trial's figure, folded away except the last."""
-    names = sorted((name for name in figures if name.startswith("trial_")), key=lambda name: int(name[6:]))
-    if not names:
-        return section("Trial by trial", missing("There are no trials to draw."))
-    text = (
-        "The bands hold 90 % of the particles of the model that was active at the tick they start from, noise "
-        "included. Open loop: from the observation at the left end of a band, with the actions really applied. "
-        "Ticks without a model, as in the base policy's trial, have none."
-    )
-    folds = "".join(fold(figures[name], int(name[6:]), results, name == names[-1]) for name in names)
-    return section("Trial by trial", f'<p class="soft">{text}</p>{folds}')
-
-
-def fold(image: bytes, index: int, results: Mapping[int, TrialResult], opened: bool) -> str:
-    """One trial's figure below its line."""
-    line = f"Trial {index}: not scored"
-    if trial := results.get(index):
-        result = "solved" if trial.solved else trial.ended_early or "not solved"
-        line = f"Trial {index}: {trial.policy}, {result}, cost {number(trial.cost, 1)}"
-    return (
-        f"<details{' open' if opened else ''}><summary>{escape(line)}</summary>"
-        f"{figure(image, 'png', f'States and actions of trial {index}', '')}</details>"
-    )
+    return section("Last trial", image(content.animation, "gif", "Animation of the last trial", caption))
 
 
 def timing_section(content: Content) -> str:
@@ -270,17 +160,44 @@ def timing_section(content: Content) -> str:
     text = "Every tick that was planned, in all trials."
     if content.summary.lockstep:
         text += " In lockstep the simulation waits for the planner; nothing is cut short."
-    return section("Planning time", picture(content.figures, "planning_time", "Histogram of planning times", text))
+    figure = content.figures.get("planning_time")
+    html = drawing(figure) + missing(text) if figure else missing("There is nothing to draw.")
+    return section("Planning time", html)
 
 
-def error_section(content: Content) -> str:
-    """Model error."""
-    text = "Open loop replays the applied actions over the whole horizon without looking at the observations."
-    errors = picture(content.figures, "model_error", "Model error over motion", text)
-    text = "Of each trial the model that it began with, which had not seen it; all entries of the state together."
-    return section("Model error", errors) + section(
-        "Is the model as sure as it should be?", picture(content.figures, "reliability", "Reliability", text)
-    )
+def trials_section(trials: Iterable[TrialResult]) -> str:
+    """Every trial with its raw values."""
+    rows = [trial_row(trial) for trial in trials]
+    return section("Trials", table(TRIAL_COLUMNS, rows, TRIAL_TEXTS) if rows else missing("No trial was finished."))
+
+
+def models_section(content: Content) -> str:
+    """The models, one row a version."""
+    if not content.models:
+        return section("Models", missing("No model was published."))
+    rows = table(versions.COLUMNS, content.models)
+    html = rows if len(content.models) <= FOLDED else fold(f"{len(content.models)} versions", rows)
+    return section("Models", f"{html}{missing(versions.CAPTION)}")
+
+
+def details_section(content: Content) -> str:
+    """Each trial's charts, folded away except the last."""
+    if not content.trials:
+        return section("Trial by trial", missing("There are no trials to draw."))
+    left_out = ", ".join(map(str, content.left_out))
+    note = missing(f"To keep the page small, these trials are only in the table: {left_out}.") if left_out else ""
+    results = {trial.index: trial for trial in content.summary.trials}
+    last = max(content.trials)
+    folds = (fold(trial_line(i, results.get(i)), html, i == last) for i, html in sorted(content.trials.items()))
+    return section("Trial by trial", note + "".join(folds))
+
+
+def trial_line(index: int, trial: TrialResult | None) -> str:
+    """A trial in one line."""
+    if trial is None:
+        return f"Trial {index}: not scored"
+    result = "solved" if trial.solved else trial.ended_early or "not solved"
+    return f"Trial {index}: {trial.policy}, {result}, cost {number(trial.cost, 1)}"
 
 
 def reproduction_section(content: Content) -> str:
@@ -292,46 +209,10 @@ def reproduction_section(content: Content) -> str:
         if summary.lockstep
         else "Real time: the same command gives the same conditions; the trajectory depends on timing."
     )
-    versions = ", ".join(f"{name} {version or NOTHING}" for name, version in sorted(summary.versions.items()))
+    found = ", ".join(f"{name} {version or NOTHING}" for name, version in sorted(summary.versions.items()))
     parameters = (
-        f"<details><summary>Parameters as used</summary><pre>{escape(content.parameters)}</pre></details>"
+        fold("Parameters as used", f"<pre>{escape(content.parameters)}</pre>")
         if content.parameters
         else missing("The parameters were not saved.")
     )
-    return section(
-        "Reproduce", f'{command}<p class="soft">{promise}</p><p class="soft">{escape(versions)}</p>{parameters}'
-    )
-
-
-def section(title: str, html: str, kind: str = "") -> str:
-    """A titled box."""
-    return f'<section class="{kind}"><h2>{title}</h2>{html}</section>'
-
-
-def pair(left: str, right: str) -> str:
-    """Two columns of boxes where there is room."""
-    return f'<div class="pair"><div>{left}</div><div>{right}</div></div>'
-
-
-def picture(figures: Mapping[str, bytes], name: str, alt: str, caption: str) -> str:
-    """A figure by name, or the note that there is none."""
-    return figure(figures[name], "png", alt, caption) if name in figures else missing("There is nothing to draw.")
-
-
-def figure(image: bytes, kind: str, alt: str, caption: str) -> str:
-    """An image embedded in the page, with its caption."""
-    data = base64.b64encode(image).decode()
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="data:image/{kind};base64,{data}" alt="{escape(alt)}">{below}</figure>'
-
-
-def missing(text: str) -> str:
-    """A note where something should have been."""
-    return f'<p class="soft">{text}</p>'
-
-
-def number(value: float, digits: int, unit: str = "") -> str:
-    """A number for people, NOTHING for NaN."""
-    if not math.isfinite(value):
-        return NOTHING
-    return f"{value:.{digits}f} {unit}".strip()
+    return section("Reproduce", f"{command}{missing(promise)}{missing(found)}{parameters}")

@@ -17,7 +17,7 @@ from mbrl_ros.reporting.run_folder import TrialArrays, model_path
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.types import Transitions
 
-HORIZON = 25  # control periods of an open-loop prediction
+HORIZON = 25  # control periods of an open-loop prediction, where the run does not say how far it plans
 PARTICLES = 100
 LEVELS = np.linspace(0.1, 0.9, 9)  # probabilities of the intervals whose reliability is shown
 BAND = (5.0, 95.0)  # percentiles of the particles
@@ -106,25 +106,68 @@ def one_step(models: Mapping[int, LearnedModel], trial: TrialArrays, rng: np.ran
     return Prediction(np.arange(len(trial)), mean, low, high)
 
 
-def reliability(models: Mapping[int, LearnedModel], trials: Iterable[TrialArrays]) -> dict[str, np.ndarray]:
-    """Share of the states within intervals of probability LEVELS, one period ahead and after HORIZON periods.
+def standardised_errors(models: Mapping[int, LearnedModel], trial: TrialArrays, horizon: int) -> np.ndarray:
+    """Errors (k, H, nx) of the first model of the trial, on what came after it, see `calibration.deviations`.
 
-    Every trial judges the model that it began with, which had not seen it.
+    It has not seen that motion. k is 0 where there was no model, or the trial is too short.
+    """
+    used = np.flatnonzero(trial.model_version > 0)
+    model = models.get(int(trial.model_version[used[0]])) if len(used) else None
+    if model is None:
+        return np.empty((0, horizon, trial.x.shape[1]))
+    return deviations(model, unbroken(trial, int(used[0])), horizon)
+
+
+def reliability(z: np.ndarray) -> dict[str, np.ndarray]:
+    """Share of the states within intervals of probability LEVELS, one period ahead and at the end of the horizon.
+
+    Args:
+        z: standardised errors (k, H, nx).
 
     Returns:
-        Shares (L,) by label; empty where no trial is long enough.
+        Shares (L,) by label; empty where k is 0.
     """
-    judged = [(models.get(int(trial.model_version[0])), unbroken(trial)) for trial in trials if len(trial)]
-    found = [deviations(model, motion, HORIZON) for model, motion in judged if model is not None]
-    z = np.concatenate(found) if found else np.empty((0, HORIZON, 1))
     if len(z) == 0:
         return {}
-    ends = {"one period ahead": z[:, 0], f"after {HORIZON} periods": z[:, -1]}
+    ends = {"one period ahead": z[:, 0], f"after {z.shape[1]} periods": z[:, -1]}
     return {label: coverage(deviation.ravel(), LEVELS) for label, deviation in ends.items()}
 
 
-def unbroken(trial: TrialArrays) -> Transitions:
-    """The transitions of a trial; a missing action or state begins a new stretch."""
-    x, u, x_next = trial.x[:-1], trial.u[:-1], trial.x[1:]
+def from_plans(
+    models: Mapping[int, LearnedModel], trial: TrialArrays, delay: int, rng: np.random.Generator
+) -> Prediction | None:
+    """What the plan made H periods before said of each tick, H being the plans' length.
+
+    The mean is the controller's own. The band is that of the model it used then, from where the plan began, with the
+    plan's actions; NaN where the model is missing.
+
+    Args:
+        models: models by version.
+        trial: the trial.
+        delay: ticks from the observation of a plan to its first action.
+        rng: source of the aleatoric noise.
+
+    Returns:
+        Prediction for every tick, NaN rows where there was no plan; None where no plan was recorded.
+    """
+    if trial.plan_x is None or trial.plan_u is None or trial.plan_u.shape[1] == 0:
+        return None
+    horizon = trial.plan_u.shape[1]
+    mean, low, high = (np.full(trial.x.shape, np.nan) for _ in range(3))
+    for start in range(len(trial) - horizon):
+        if not (np.isfinite(trial.plan_x[start]).all() and np.isfinite(trial.plan_u[start]).all()):
+            continue
+        mean[start + horizon] = trial.plan_x[start, -1]
+        model = models.get(int(trial.model_version[max(start - delay, 0)]))
+        if model is not None:
+            plan = trial.plan_u[None, start].astype(float)
+            states = model.observed(model.rollout(trial.plan_x[start, 0].astype(float), plan, rng, PARTICLES), rng)
+            low[start + horizon], high[start + horizon] = np.percentile(states[:, 0, -1], BAND, axis=0)
+    return Prediction(np.arange(len(trial)), mean, low, high)
+
+
+def unbroken(trial: TrialArrays, start: int = 0) -> Transitions:
+    """The transitions of a trial from a tick on; a missing action or state begins a new stretch."""
+    x, u, x_next = trial.x[start:-1], trial.u[start:-1], trial.x[start + 1 :]
     known = np.isfinite(np.concatenate([x, u, x_next], axis=1)).all(axis=1)
     return Transitions(x, u, x_next, np.cumsum(~known))[known]

@@ -1,72 +1,47 @@
 """The report of a run, made from its folder: one HTML file that needs no network, and the pictures in it."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from mbrl_ros.errors import MbrlError, lookup
-from mbrl_ros.models.base import LearnedModel
-from mbrl_ros.reporting import plots, prediction
+from mbrl_ros.errors import MbrlError
+from mbrl_ros.reporting.chart import Figure
+from mbrl_ros.reporting.comparison import write_comparison
 from mbrl_ros.reporting.page import Content, render
-from mbrl_ros.reporting.run_folder import (
-    ANIMATION,
-    PARAMETERS,
-    PLOTS,
-    REPORT,
-    TrialArrays,
-    load_trial,
-    trial_indices,
-    write_atomically,
-)
-from mbrl_ros.reporting.summary import RunSummary, read_summary
-from mbrl_ros.robots.description import RobotDescription, load_robot
-from mbrl_ros.tasks import TASKS
+from mbrl_ros.reporting.run import Run, read_run
+from mbrl_ros.reporting.run_folder import ANIMATION, PLOTS, REPORT, TrialArrays, write_atomically
+from mbrl_ros.reporting.sections.doubt import calibration_figure
+from mbrl_ros.reporting.sections.learning import error_figure, learning_figure
+from mbrl_ros.reporting.sections.timing import planning_histogram
+from mbrl_ros.reporting.sections.versions import uses, version_rows
+from mbrl_ros.reporting.svg import figure_svg
+from mbrl_ros.reporting.trial_page import trial_figures, trial_html
+from mbrl_ros.reporting.trial_view import TrialView, make_view, shared_ranges
 
-REACH = 3.0  # distance from the goal, in the units of the state, up to which the ends of the target are looked for
 ANIMATION_RATE = 50.0  # Hz at most: viewers slow down faster GIFs
+FIRST, LAST = 4, 20  # trials of a long run that are drawn; about 150 kB each with 60 ticks
 
-T = TypeVar("T")
 
+def report_on(folders: Sequence[Path], output: Path | None = None) -> Path:
+    """The report of one run, or the comparison of several; returns the page's path.
 
-@dataclass
-class Run:
-    """What could be read of a run, and what could not.
-
-    Attributes:
-        folder: the run folder.
-        summary: the run's summary.
-        robot: its robot, None where it cannot be loaded.
-        trials: arrays by trial index.
-        problems: one line for each thing that is missing.
+    Raises:
+        MbrlError: see `write_report` and `comparison.write_comparison`; or `output` is a folder.
     """
-
-    folder: Path
-    summary: RunSummary
-    robot: RobotDescription | None = None
-    trials: dict[int, TrialArrays] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def attempt(self, make: Callable[[], T], what: str = "") -> T | None:
-        """Result of `make`; where it fails, None and a line in `problems`."""
-        try:
-            return make()
-        except Exception as error:  # whatever is wrong with one part must not cost the reader the others
-            reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-            self.problems.append(f"{what}: {reason}" if what else reason)
-            return None
+    if output is not None and output.is_dir():
+        raise MbrlError(f"output: {output} is a folder; expected the name of a file, such as {output / REPORT}")
+    return write_report(folders[0], output) if len(folders) == 1 else write_comparison(folders, output)
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, output: Path | None = None) -> Path:
     """Write ``report.html``, ``plots/`` and ``animation.gif``; whatever is missing is named in the report.
 
     Args:
         folder: a run folder, see docs/architecture.md; the run may have been interrupted at any time.
+        output: where to write the page; None for the run folder.
 
     Returns:
         Path of the report.
@@ -75,54 +50,60 @@ def write_report(folder: Path) -> Path:
         MbrlError: there is no readable summary, or the folder cannot be written to.
     """
     run = read_run(folder)
-    figures = draw_figures(run)
-    for name, data in figures.items():
-        write_atomically(folder / PLOTS / f"{name}.png", data)
+    drawn, left_out = drawn_trials(sorted(run.trials))
+    views = [view for i in drawn if (view := run.attempt(partial(make_view, run, i), f"trial {i}")) is not None]
+    figures = run_figures(run, views)
+    trials, of_trials = trial_pages(run, views)
+    for figure in (*figures.values(), *of_trials):
+        write_atomically(folder / PLOTS / f"{figure.name}.svg", figure_svg(figure).encode())
     animated = max(run.trials, default=None)
     animation = b"" if animated is None else run.attempt(partial(animate_trial, run, animated), "animation") or b""
-    parameters = run.attempt(partial((folder / PARAMETERS).read_text, encoding="utf-8"), "parameters") or ""
-    content = Content(run.summary, figures, animation, animated, parameters, run.problems)
-    write_atomically(folder / REPORT, render(content).encode())
-    return folder / REPORT
+    models = run.attempt(lambda: tuple(version_rows(run.fits, uses(views))), "models") or ()
+    content = Content(
+        run.summary, figures, trials, left_out, models, animation, animated, run.parameters_text, tuple(run.problems)
+    )
+    path = output or folder / REPORT
+    write_atomically(path, render(content).encode())
+    return path
 
 
-def read_run(folder: Path) -> Run:
-    """Read what the folder holds."""
-    run = Run(folder, read_summary(folder))
-    run.robot = run.attempt(lambda: load_robot(run.summary.robot), "robot")
-    saved = trial_indices(folder)
-    for index in saved:
-        if arrays := run.attempt(partial(load_trial, folder, index)):
-            run.trials[index] = arrays
-    lost = sorted({trial.index for trial in run.summary.trials} - set(saved))
-    run.problems += [f"trial {index}: its arrays were not saved" for index in lost]
-    return run
+def drawn_trials(indices: list[int]) -> tuple[list[int], tuple[int, ...]]:
+    """Trials to draw and trials to leave out: of a long run the first few and the last ones are drawn."""
+    if len(indices) <= FIRST + LAST:
+        return indices, ()
+    return [*indices[:FIRST], *indices[-LAST:]], tuple(indices[FIRST:-LAST])
 
 
-def draw_figures(run: Run) -> dict[str, bytes]:
-    """PNG files by name: learning_curve, planning_time, model_error, reliability and one for each trial."""
-    figures: dict[str, bytes] = {}
-
-    def draw(name: str, plot: Callable[[], Figure]) -> None:
-        if (image := run.attempt(lambda: plots.png(plot()), name)) is not None:
-            figures[name] = image
-
+def run_figures(run: Run, views: list[TrialView]) -> dict[str, Figure]:
+    """The figures of the run as a whole, by name; those of which there is nothing to show are not there."""
+    makers: dict[str, Callable[[], Figure | None]] = {}
     if run.summary.trials:
-        draw("learning_curve", lambda: plots.learning_curve(run.summary))
+        makers["learning_curve"] = lambda: learning_figure(run.summary)
     if any(math.isfinite(e) for t in run.summary.trials for e in (t.one_step_error, t.multi_step_error)):
-        draw("model_error", lambda: plots.model_error(run.summary))
+        makers["model_error"] = lambda: error_figure(run.summary)
     seconds, missed = planning_times(run.trials.values())
     if len(seconds):
-        period = 1.0 / run.summary.control_rate
-        draw("planning_time", lambda: plots.planning_time(seconds, missed, period, run.summary.lockstep))
-    if run.robot is not None:
-        models, problems = prediction.load_models(run.folder, versions_used(run), run.robot)
-        run.problems += problems
-        if curves := run.attempt(lambda: prediction.reliability(models, run.trials.values()), "reliability"):
-            draw("reliability", lambda: plots.reliability(prediction.LEVELS, curves))
-        for index, trial in run.trials.items():
-            draw(f"trial_{index:03d}", partial(draw_trial, run.robot, run.summary.task, trial, models))
-    return figures
+        makers["planning_time"] = lambda: planning_histogram(
+            seconds, missed, 1.0 / run.summary.control_rate, run.budget
+        )
+    errors = [view.errors for view in views if len(view.errors)]
+    if errors:
+        text = "Calibration on all trials"
+        makers["reliability"] = lambda: calibration_figure("reliability", text, np.concatenate(errors))
+    made = {name: run.attempt(make, name) for name, make in makers.items()}
+    return {name: figure for name, figure in made.items() if figure is not None}
+
+
+def trial_pages(run: Run, views: list[TrialView]) -> tuple[dict[int, str], list[Figure]]:
+    """HTML of each trial by index, and all their figures."""
+    ranges = run.attempt(lambda: shared_ranges(views), "ranges") or {}
+    pages, figures = {}, []
+    for view in views:
+        found = run.attempt(partial(trial_figures, run, view, ranges), f"trial {view.index}")
+        if found is not None:
+            pages[view.index] = trial_html(found)
+            figures += [figure for figure in found.values() if isinstance(figure, Figure)]
+    return pages, figures
 
 
 def planning_times(trials: Iterable[TrialArrays]) -> tuple[np.ndarray, np.ndarray]:
@@ -131,55 +112,6 @@ def planning_times(trials: Iterable[TrialArrays]) -> tuple[np.ndarray, np.ndarra
     missed = [np.empty(0, bool), *(trial.deadline_missed for trial in trials)]
     planned = np.isfinite(np.concatenate(seconds))
     return np.concatenate(seconds)[planned], np.concatenate(missed)[planned]
-
-
-def versions_used(run: Run) -> list[int]:
-    """Versions of the models that were active in any trial."""
-    return sorted({int(v) for trial in run.trials.values() for v in trial.model_version if v > 0})
-
-
-def draw_trial(
-    robot: RobotDescription, task_name: str, trial: TrialArrays, models: Mapping[int, LearnedModel]
-) -> Figure:
-    """The figure of one trial with everything that the models say about it.
-
-    Raises:
-        MbrlError: the trial is of another robot.
-    """
-    layout = robot.layout
-    if (trial.x.shape[1], trial.u.shape[1]) != (layout.nx, layout.nu):
-        raise MbrlError(f"states {trial.x.shape} and actions {trial.u.shape} do not fit the robot '{robot.name}'")
-    rng = np.random.default_rng(0)  # the same report every time
-    one_step = prediction.one_step(models, trial, rng)
-    segments = prediction.open_loop_segments(models, trial, rng)
-    target = target_range(lookup(TASKS, "task", task_name), layout.nx)
-    return plots.trial_figure(trial, robot, target, one_step, segments)
-
-
-def target_range(task_class: Any, nx: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """How far each entry alone may leave the goal at the origin and still be on target.
-
-    Args:
-        task_class: a class of TASKS.
-        nx: entries of the state.
-
-    Returns:
-        Lower and upper ends (nx,) each, found by bisection, infinite where there is none within REACH; None where
-        the origin is not on target.
-    """
-    on_target = task_class(task_class.config_class()).on_target
-    if not on_target(np.zeros(nx)):
-        return None
-    ends = []
-    for direction in (-REACH * np.eye(nx), REACH * np.eye(nx)):
-        inside, outside = np.zeros(nx), np.ones(nx)
-        for _ in range(40):
-            middle = 0.5 * (inside + outside)
-            good = on_target(middle[:, None] * direction)
-            inside, outside = np.where(good, middle, inside), np.where(good, outside, middle)
-        end = inside * np.diag(direction)
-        ends.append(np.where(on_target(direction), np.inf * np.sign(np.diag(direction)), end))
-    return ends[0], ends[1]
 
 
 def animate_trial(run: Run, index: int) -> bytes:

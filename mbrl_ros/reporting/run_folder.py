@@ -151,7 +151,7 @@ def save_trial(folder: Path, index: int, arrays: TrialArrays) -> Path:
         MbrlError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays.present())
+    np.savez_compressed(buffer, allow_pickle=False, **arrays.present())
     path = trial_path(folder, index)
     write_atomically(path, buffer.getvalue())
     return path

@@ -1,5 +1,6 @@
 """Swing a pendulum up with a weak motor and keep it there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,15 @@ class PendulumSwingup:
     def running_cost(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Cost of one period: x (..., 2), u (..., 1) -> (...)."""
         return self._state_cost(x) + self.config.control_weight * u[..., 0] ** 2
+
+    def cost_parts(self, x: np.ndarray, u: np.ndarray, state: Sequence[str]) -> dict[str, np.ndarray]:
+        """What each term of the running cost comes to: x (..., 2), u (..., 1) -> (...) by name; for the report."""
+        cfg = self.config
+        return {
+            "not upright": cfg.upright_weight * (1.0 - np.cos(x[..., 0])),
+            "rate": cfg.velocity_weight * x[..., 1] ** 2,
+            "torque": cfg.control_weight * u[..., 0] ** 2,
+        }
 
     def terminal_cost(self, x: np.ndarray) -> np.ndarray:
         """The state's cost, `terminal_weight` times: (..., 2) -> (...)."""

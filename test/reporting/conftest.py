@@ -1,5 +1,6 @@
 """A run folder as a run would leave it: closed-form cart-pole, small ensembles with random weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.models.probabilistic_ensemble import ProbabilisticEnsemble
 from mbrl_ros.models.serialization import to_bytes
-from mbrl_ros.reporting.run_folder import TrialArrays, create_run_folder, model_path, save_trial, write_atomically
+from mbrl_ros.reporting.run_folder import (
+    TrialArrays,
+    create_run_folder,
+    model_path,
+    note_fit,
+    save_trial,
+    write_atomically,
+)
 from mbrl_ros.reporting.summary import RunSummary, TrialResult, planning_percentiles, score_trial, write_summary
 from mbrl_ros.robots.cartpole_equations import derivative
 from mbrl_ros.robots.description import load_robot
@@ -68,17 +76,43 @@ def summarise(*trials: TrialResult, **changes) -> RunSummary:
     return RunSummary(**values | {"command": "mbrl_ros sim --seed 3", "trials": trials} | changes)
 
 
-def build_run(folder: Path, trials: int = 3, **changes) -> RunSummary:
-    """Write a run folder."""
+def with_plans(arrays: TrialArrays, horizon: int = 10) -> TrialArrays:
+    """The trial with what newer runs record: the guard's flags, how sure the model was, and plans that come true.
+
+    A plan's actions are those that were applied and its states those that followed, but for an offset of 0.5 in the
+    cart's position. Tick 5 was limited, ticks 6 and 7 ran into the deadline, of which 6 was cut short.
+    """
+    ticks, number = len(arrays), np.arange(len(arrays), dtype=float)
+    plan_x, plan_u = (
+        np.full((ticks, horizon + 1, 4), np.nan, np.float32),
+        np.full((ticks, horizon, 1), np.nan, np.float32),
+    )
+    for t in range(ticks - 1):
+        rest = min(horizon, ticks - 1 - t)
+        plan_x[t, : rest + 1], plan_u[t, :rest] = arrays.x[t : t + rest + 1], arrays.u[t : t + rest]
+        plan_x[t, 1:, 0] += 0.5
+    flags = np.array(["ok"] * (ticks - 1) + [""], dtype="<U8")
+    flags[5] = "limited"
+    doubts = {"spread": 0.1 + 0.01 * number, "entropy": -2.0 + 0.1 * number, "disagreement": 0.02 * number}
+    doubts |= {"aleatoric_std": np.full(ticks, 0.05), "epistemic_std": 0.2 / (1.0 + number)}
+    missed = (number == 6) | (number == 7)
+    more = {"deadline_missed": missed, "cut_short": number == 6, "flag": flags, "plan_x": plan_x, "plan_u": plan_u}
+    return replace(arrays, **doubts, **more)
+
+
+def build_run(folder: Path, trials: int = 3, plans: bool = True, **changes) -> RunSummary:
+    """Write a run folder; without plans one as it was before they were recorded."""
     create_run_folder(folder)
     results = []
     for index in range(trials):
-        arrays = simulate(index)
+        arrays = with_plans(simulate(index)) if plans and index else simulate(index)
         save_trial(folder, index, arrays)
         results.append(result_of(index, arrays))
     for version in range(1, trials + 1):
         data = to_bytes(random_ensemble(ROBOT.layout, version), version, 60 * version, ROBOT.name)
         write_atomically(model_path(folder, version), data)
+        if plans:
+            note_fit(folder, version, 60 * version, 0.25 * version)
     (folder / "parameters.yaml").write_text("mpc_controller:\n  ros__parameters:\n    horizon: 25\n")
     summary = summarise(*results, **changes)
     write_summary(summary, folder)
@@ -93,6 +127,7 @@ def runs():
         robot = ROBOT
         build = staticmethod(build_run)
         simulate = staticmethod(simulate)
+        with_plans = staticmethod(with_plans)
         result_of = staticmethod(result_of)
         summarise = staticmethod(summarise)
         random_ensemble = staticmethod(random_ensemble)

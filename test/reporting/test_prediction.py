@@ -9,11 +9,13 @@ from mbrl_ros.models.base import LearnedModel
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.reporting.prediction import (
     LEVELS,
+    from_plans,
     load_models,
     one_step,
     open_loop,
     open_loop_segments,
     reliability,
+    standardised_errors,
     unbroken,
 )
 from mbrl_ros.reporting.run_folder import TrialArrays, model_path
@@ -139,13 +141,63 @@ def test_reliability_is_of_the_model_each_trial_began_with(tmp_path):
     nothing, u = np.full(401, np.nan), np.zeros((401, 1))
     versions = np.ones(401, int)
     trial = TrialArrays(np.arange(401.0), x, u, nothing, nothing, versions, np.zeros(401, bool))
-    right = reliability({1: Walk(layout, {}), 2: Walk(layout, {"std": 0.5})}, [trial])
+    models = {1: Walk(layout, {}), 2: Walk(layout, {"std": 0.5})}
+    right = reliability(standardised_errors(models, trial, 25))
     assert list(right) == ["one period ahead", "after 25 periods"]
     np.testing.assert_allclose(right["one period ahead"], LEVELS, atol=0.1)
     versions[:] = 2
-    wrong = reliability({1: Walk(layout, {}), 2: Walk(layout, {"std": 0.5})}, [trial])
+    wrong = reliability(standardised_errors(models, trial, 25))
     assert (wrong["one period ahead"][3:] < LEVELS[3:] - 0.1).all()
-    assert reliability({}, [trial]) == {}
+    assert reliability(standardised_errors({}, trial, 25)) == {}
+
+
+def test_a_model_is_not_judged_on_what_came_before_it():
+    """The first model of a trial may have been fitted to the part before it was taken up."""
+    layout = StateLayout(("s",), ("u",), (), {}, 1.0)
+    x, nothing = np.concatenate([np.full(40, 100.0), np.zeros(61)])[:, None], np.full(101, np.nan)
+    versions = np.where(np.arange(101) < 50, 0, 3)
+    trial = TrialArrays(np.arange(101.0), x, np.zeros((101, 1)), nothing, nothing, versions, np.zeros(101, bool))
+    errors = standardised_errors({3: Walk(layout, {})}, trial, 5)
+    assert np.abs(errors).max() < 1.0  # the jump of 100 at tick 40 is not in them
+    assert len(errors) == len(range(0, 50 - 5 + 1, 3))
+
+
+def test_prediction_from_plans_is_that_of_the_plan_made_a_horizon_before():
+    ticks, horizon = 30, 4
+    plan_u = np.full((ticks, horizon, 1), np.nan, np.float32)
+    plan_x = np.full((ticks, horizon + 1, 1), np.nan, np.float32)
+    plan_u[5:20] = 2.0
+    plan_x[5:20, :, 0] = np.arange(5, 20)[:, None] + 2.0 * np.arange(horizon + 1)
+    made = replace(trial(ticks), plan_x=plan_x, plan_u=plan_u)
+    prediction = from_plans({1: RandomWalk()}, made, 0, np.random.default_rng(0))
+    known = np.flatnonzero(np.isfinite(prediction.mean[:, 0]))
+    assert known.tolist() == list(range(9, 24))
+    np.testing.assert_allclose(prediction.mean[known, 0], known - horizon + 2.0 * horizon)
+    half = (prediction.high - prediction.low)[known, 0].mean() / 2
+    assert half == pytest.approx(QUANTILE * STD * np.sqrt(horizon), rel=0.1)
+    middle = (prediction.high + prediction.low)[known, 0] / 2
+    np.testing.assert_allclose(middle, prediction.mean[known, 0], atol=6 * STD)
+
+
+def test_band_of_a_plan_is_of_the_model_in_use_when_it_was_made():
+    """With a delay of two ticks the plan whose first action acts at tick t was made from the observation at t - 2."""
+    versions = np.where(np.arange(30) < 10, 1, 2)
+    plan_u, plan_x = np.ones((30, 3, 1), np.float32), np.zeros((30, 4, 1), np.float32)
+    made = replace(trial(30, versions), plan_x=plan_x, plan_u=plan_u)
+    models = {1: RandomWalk(gain=1.0), 2: RandomWalk(gain=-5.0)}
+    prediction = from_plans(models, made, 2, np.random.default_rng(0))
+    middle = (prediction.high + prediction.low)[:, 0] / 2
+    np.testing.assert_allclose(middle[3 : 12 + 3], 3.0, atol=0.5)
+    np.testing.assert_allclose(middle[12 + 3 :], -15.0, atol=0.5)
+    only_mean = from_plans({}, made, 2, np.random.default_rng(0))
+    assert np.isnan(only_mean.low).all() and np.isfinite(only_mean.mean[3:]).all()
+
+
+def test_no_plans_no_prediction_from_them():
+    rng = np.random.default_rng(0)
+    assert from_plans({}, trial(), 0, rng) is None
+    empty = replace(trial(), plan_x=np.full((61, 1, 1), np.nan), plan_u=np.full((61, 0, 1), np.nan))
+    assert from_plans({}, empty, 0, rng) is None
 
 
 def test_a_gap_in_a_trial_is_not_predicted_over():

@@ -1,0 +1,97 @@
+"""An axis: from values to places in a picture, where its ticks are and how they are written."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+DECADES = 8.0  # of a logarithmic axis at most; what is smaller stands at its lower end
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis.
+
+    Attributes:
+        low: value at its beginning.
+        high: value at its end, larger than `low`.
+        start: place of `low` in the picture.
+        end: place of `high`.
+        log: whether it is logarithmic; both ends are positive then.
+        turns: whether the values are angles in rad, with ticks at multiples of pi.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+    turns: bool = False
+
+    def place(self, values: np.ndarray | float) -> np.ndarray:
+        """Places in the picture: any shape -> the same shape; beyond the ends where the values are."""
+        values = np.asarray(values, float)
+        if self.log:
+            tiny = self.low * 1e-3
+            share = np.log(np.maximum(values, tiny) / self.low) / math.log(self.high / self.low)
+        else:
+            share = (values - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, most: int = 6) -> list[tuple[float, str]]:
+        """Values within the axis and how they are written, about `most` of them."""
+        if self.log:
+            return [(v, plain(v)) for v in log_ticks(self.low, self.high, most)]
+        if self.turns:
+            step = math.pi * max(1.0, math.ceil((self.high - self.low) / math.pi / most))
+            return [(v, multiple_of_pi(round(v / math.pi))) for v in multiples(step, self.low, self.high)]
+        step = nice_step((self.high - self.low) / most)
+        return [(v, plain(v)) for v in multiples(step, self.low, self.high)]
+
+
+def nice_step(least: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is not below `least` > 0."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power >= least * (1.0 - 1e-9))
+
+
+def multiples(step: float, low: float, high: float) -> list[float]:
+    """Multiples of `step` between two values, the ends included."""
+    slack = 1e-9 * step
+    return [k * step for k in range(math.ceil((low - slack) / step), math.floor((high + slack) / step) + 1)]
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """1, 2 and 5 times the powers of ten between two values, or the powers alone, or every few of them."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    fine = [m * 10.0**k for k in range(first, last + 1) for m in (1.0, 2.0, 5.0)]
+    every = max(1, math.ceil((last - first) / most))
+    for values in (fine, [10.0**k for k in range(first, last + 1, every)]):
+        shown = [v for v in values if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
+        if len(shown) <= most + 1:
+            return shown
+    return shown
+
+
+def plain(value: float) -> str:
+    """A tick's number, short, with a real minus sign."""
+    return f"{value:.6g}".replace("-", MINUS) if value else "0"
+
+
+def multiple_of_pi(count: int) -> str:
+    """0, π, 2π and so on."""
+    size = {0: "0", 1: "π"}.get(abs(count), f"{abs(count)}π")
+    return f"{MINUS}{size}" if count < 0 else size
+
+
+def padded(low: float, high: float, log: bool = False) -> tuple[float, float]:
+    """A range that holds these values with some room, never empty; of a logarithmic one both ends are positive."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return (0.1, 10.0) if log else (-1.0, 1.0)
+    if log:
+        high = max(high, 1e-300)
+        low = max(low, high * 10.0**-DECADES)
+        return low / 1.3, high * 1.3
+    margin = max(0.06 * (high - low), 1e-3 * max(abs(low), abs(high)), 1e-9)
+    return low - margin, high + margin
