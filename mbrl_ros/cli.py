@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from mbrl_ros.commands import MODULES, add_commands, add_paused, add_record, add_remote_learner, run
+from mbrl_ros.commands import MODULES, add_commands, add_paused, add_record, add_remote_learner, add_web, run
 from mbrl_ros.errors import MbrlError
 
 STUDIES = {  # study -> module with its `run_benchmark`
@@ -87,15 +87,6 @@ def add_report(report: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="the page (default RUN/report.html; of several runs comparison.html in the folder they are in)",
-    )
-
-
-def add_web(command: argparse.ArgumentParser) -> None:
-    """Arguments of the live view as a web page."""
-    command.add_argument("--web", action="store_true", help="serve the live view as a web page on this machine")
-    command.add_argument("--web-port", type=int, help="its port (default 8080)")
-    command.add_argument(
-        "--web-host", help="its address (default 127.0.0.1: this machine only); 0.0.0.0 opens it to everyone"
     )
 
 

@@ -34,6 +34,7 @@ OPTIONS = (
     "remote_learner",
     "seed",
     "trials",
+    "paused",
     "lockstep",
     "autostart",
     "gui",

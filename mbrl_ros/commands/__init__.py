@@ -9,7 +9,7 @@ from typing import Any
 MODULES = {
     name: f"mbrl_ros.commands.{name}"
     for name in ("data", "bag", "fit", "robot", "check", "identify", "lifecycle", "replay")
-}
+} | dict.fromkeys(("trial", "model"), "mbrl_ros.commands.ask")
 FORMATS = ("mcap", "sqlite3")
 AS_NODES = {  # before numpy is loaded: with more threads, sums differ in their last digits
     "OMP_NUM_THREADS": "1",
@@ -28,6 +28,8 @@ def add_commands(commands: Any) -> None:
     add_robot(commands.add_parser("robot", help="a real robot learns its task"))
     add_check(commands.add_parser("check", help="check the description of a real robot, and the running robot"))
     add_lifecycle(commands.add_parser("lifecycle", help="take the managed nodes of a running graph up and down"))
+    add_trial(commands.add_parser("trial", help="start, step and stop the trials of a running graph, or begin anew"))
+    add_model(commands.add_parser("model", help="save, load and refit the model of a running graph"))
     identify = commands.add_parser("identify", help="measure what a robot's description needs")
     add_identify(identify.add_subparsers(dest="what", required=True, metavar="WHAT"))
 
@@ -139,6 +141,7 @@ def add_robot(robot: argparse.ArgumentParser) -> None:
     robot.add_argument("--fit-rate", action="store_true", help="reduce a planner that is too slow here")
     robot.add_argument("--no-report", action="store_true", help="leave out the report at the end")
     add_record(robot)
+    add_web(robot)
 
 
 def add_record(command: argparse.ArgumentParser) -> None:
@@ -185,3 +188,38 @@ def add_lifecycle(lifecycle: argparse.ArgumentParser) -> None:
     """Arguments of ``mbrl_ros lifecycle``."""
     lifecycle.add_argument("action", choices=("startup", "pause", "resume", "cleanup", "shutdown"))
     lifecycle.add_argument("--namespace", default="", help="ROS namespace of the graph")
+
+
+def add_trial(trial: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros trial``."""
+    trial.add_argument("action", choices=("start", "step", "stop", "reset"))
+    add_asking(trial)
+
+
+def add_model(model: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros model``."""
+    model.add_argument("action", choices=("save", "load", "refit"))
+    model.add_argument("file", type=Path, nargs="?", help="load: the model's file (default: the parameter start_model)")
+    add_asking(model)
+
+
+def add_asking(command: argparse.ArgumentParser) -> None:
+    """Arguments of a command that asks a running graph."""
+    command.add_argument("--namespace", default="", help="ROS namespace of the graph")
+    command.add_argument("--timeout", type=float, default=30.0, help="longest wait in s to find it (default 30)")
+
+
+def add_paused(command: argparse.ArgumentParser) -> None:
+    """Argument of a run whose first trial waits."""
+    command.add_argument(
+        "--paused", action="store_true", default=None, help="the first trial waits for `mbrl_ros trial start` or `step`"
+    )
+
+
+def add_web(command: argparse.ArgumentParser) -> None:
+    """Arguments of the live view as a web page."""
+    command.add_argument("--web", action="store_true", help="serve the live view as a web page on this machine")
+    command.add_argument("--web-port", type=int, help="its port (default 8080)")
+    command.add_argument(
+        "--web-host", help="its address (default 127.0.0.1: this machine only); 0.0.0.0 opens it to everyone"
+    )

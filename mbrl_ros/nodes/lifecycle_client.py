@@ -1,15 +1,10 @@
 """Asks the life-cycle manager of a running graph, from outside of the graph."""
 
-import time
-
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
+from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import MANAGER
-
-FIND_TIMEOUT = 30.0  # s, longest wait until the manager is found
+from mbrl_ros.nodes.service_client import FIND_TIMEOUT, ServiceClient
 
 
 def call_manager(action: str, namespace: str = "", timeout: float = FIND_TIMEOUT) -> tuple[bool, str]:
@@ -23,25 +18,9 @@ def call_manager(action: str, namespace: str = "", timeout: float = FIND_TIMEOUT
     Returns:
         Whether it is done, and the manager's words.
     """
-    context = rclpy.Context()
-    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("lifecycle_client", namespace=namespace, context=context)
-    executor = SingleThreadedExecutor(context=context)
-    try:
-        executor.add_node(node)
-        client = node.create_client(Trigger, f"{MANAGER.name}/{action}")
-        end = time.monotonic() + timeout
-        while not client.service_is_ready():
-            if time.monotonic() > end:
-                return False, f"no {client.srv_name} here; the manager runs where autostart is false"
-            time.sleep(0.05)
-        future = client.call_async(Trigger.Request())
-        while not future.done():
-            executor.spin_once(timeout_sec=0.1)
-            if not client.service_is_ready() and not future.done():
-                return action == "shutdown", "the manager has ended"
-        return future.result().success, future.result().message
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        context.try_shutdown()
+    with ServiceClient(namespace) as client:
+        try:
+            answer = client.call(Trigger, f"{MANAGER.name}/{action}", Trigger.Request(), timeout)
+        except MbrlError as error:
+            return False, f"{error}; the manager runs where autostart is false"
+        return (action == "shutdown", "the manager has ended") if answer is None else (answer.success, answer.message)

@@ -19,6 +19,11 @@ def options(**given):
     return SimpleNamespace(**{"web": True, "web_host": None, "web_port": None, "params_file": None} | given)
 
 
+def test_a_real_robot_is_shown_with_the_same_options():
+    arguments = parser().parse_args(["robot", "--robot", "arm.yaml", "--web", "--web-port", "9000"])
+    assert (arguments.web, arguments.web_host, arguments.web_port) == (True, None, 9000)
+
+
 def test_only_this_machine_is_served_unless_asked():
     parameters = resolve({"seed": 7}, None)
     values = viewer_parameters(WEB_VIEW, parameters, None, {"host": None, "port": None})
