@@ -1,21 +1,21 @@
 """Runs the estimator on the recorded measurements, as the state estimator's node does."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
 from mbrl_ros.data.bag_commands import NANOSECONDS, stamp_of
+from mbrl_ros.data.bag_observer import Observed, Observer
 from mbrl_ros.data.recorded_topics import OBSERVATION
 from mbrl_ros.estimation.config import FilterConfig
-from mbrl_ros.estimation.estimator import Estimator
 from mbrl_ros.replay.differences import Differences, compare, spread
-from mbrl_ros.replay.recording import Recording, Stamped
-from mbrl_ros.replay.sensor_values import base_measurements
-from mbrl_ros.robots.command_messages import picked
+from mbrl_ros.replay.recording import Recording
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.robots.sensors import estimator_config
 
+WITHHELD = "withheld"  # how the problem of an observation begins that is not published
 SETTLING_NS = NANOSECONDS  # real time: what the filter knew before the recording began is forgotten after that
 
 
@@ -62,15 +62,15 @@ def replay_estimator(
         lockstep: whether everything was recorded from the very first measurement on.
         tolerance: as a share of each entry's range in the recording.
     """
-    replayed = EstimatorReplay(robot, config).run(recording)
+    replayed = EstimatorReplay(robot, estimator_config(config, robot), recording.path).run(recording)
     recorded = {o.stamp_ns: o for o in recording.observations}
     differing, settling = set(recorded) ^ set(replayed), list[int]()
     both = recorded.keys() & replayed.keys()
-    bridged = {s for s in both if bool(recorded[s].remark) != bool(replayed[s].remark)}
+    bridged = {s for s in both if bool(recorded[s].remark) != bool(replayed[s].problem)}
     unit = spread([o.values for o in recording.observations], robot.layout.nx)
 
     def differences(stamps: set[int]) -> Differences:
-        theirs, ours = ({s: values[s].values for s in stamps} for values in (recorded, replayed))
+        theirs, ours = {s: recorded[s].values for s in stamps}, {s: replayed[s].x for s in stamps}
         return compare(robot.layout.state, theirs, ours, unit, tolerance)
 
     found = differences(both)
@@ -90,50 +90,27 @@ def replay_estimator(
     )
 
 
-class EstimatorReplay:
+class EstimatorReplay(Observer):
     """The estimator's node without ROS."""
 
-    def __init__(self, robot: RobotDescription, config: FilterConfig) -> None:
-        self.robot, self.config = robot, estimator_config(config, robot)
-        self.estimator = Estimator(self.config, len(robot.joints), robot.position_noise, robot.velocity_noise)
-        for topic in () if robot.joints else self.config.joints_sources:
-            del self.estimator.sources[topic]
-        self.last_ns = -1
-        self.made: dict[int, Stamped] = {}
+    def __init__(self, robot: RobotDescription, config: FilterConfig, path: Path) -> None:
+        super().__init__(robot, config, path, stamps=() if config.rate > 0 else None)
+        self._timer = config.rate > 0
+        self._found: dict[int, Observed] = {}
 
-    def run(self, recording: Recording) -> dict[int, Stamped]:
-        """Observations by stamp."""
+    def run(self, recording: Recording) -> dict[int, Observed]:
+        """Observations by stamp; those that were withheld are none."""
         for name, message in recording.sensors:
-            if name == OBSERVATION:
-                if self.config.rate > 0:
-                    self.observe(message.stamp_ns)
-                continue
-            stamp_ns = stamp_of(message)
-            problem = self.measure(name, message, stamp_ns)
-            newest = 1e-9 * stamp_ns == self.estimator.newest
-            if not problem and self.config.rate == 0 and newest and stamp_ns != self.last_ns:
-                self.observe(stamp_ns)
-        return self.made
+            if name != OBSERVATION:
+                self._take(self.measured(name, message.__msgtype__.rsplit("/", 1)[-1], message))
+            elif self._timer:
+                self._take([self._made(message.stamp_ns)])
+        return self._found
 
-    def measure(self, name: str, message: Any, stamp_ns: int) -> str:
-        """Use a measurement; returns why it was not used, or an empty text."""
-        stamp_s, sources = 1e-9 * stamp_ns, self.estimator.sources
-        if name in self.config.joints_sources:
-            position, velocity = (
-                picked(message.name, v, self.robot.joints) for v in (message.position, message.velocity)
-            )
-            return self.estimator.measure_joints(stamp_s, name, position, velocity, stamp_s)
-        problems = [
-            self.estimator.measure_base(stamp_s, source, value, covariance, stamp_s)
-            for source, (value, covariance) in base_measurements(message).items()
-            if source in sources
-        ]
-        return "; ".join(problems) if all(problems) else ""
+    def _take(self, made: Iterable[Observed]) -> None:
+        for observed in made:
+            if not observed.problem.startswith(WITHHELD) and np.all(np.isfinite(observed.x)):
+                self._found[observed.stamp_ns] = observed
 
-    def observe(self, stamp_ns: int) -> None:
-        """Make an observation, unless it is not valid."""
-        found = self.estimator.observe(1e-9 * stamp_ns)
-        x = np.concatenate([found.position, found.velocity, found.base])
-        if found.valid and np.all(np.isfinite(x)):
-            self.last_ns = stamp_ns
-            self.made[stamp_ns] = Stamped(stamp_ns, stamp_ns, x, found.reason if found.bridged else "")
+    def _require_joints(self, name: str, found: Sequence[str]) -> None:
+        """Others may publish joints of their own on the same topic, as the node takes it, too."""
