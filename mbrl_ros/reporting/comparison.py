@@ -233,7 +233,7 @@ def differences(runs: Sequence[Parameters]) -> dict[str, list[str]]:
         values = [said(run.get(key)) for run in flat]
         if name not in OWN and len(set(values)) > 1:
             found[name if values == found.get(name, values) else key] = values
-    return found
+    return dict(sorted(found.items()))
 
 
 def said(value: Any) -> str:

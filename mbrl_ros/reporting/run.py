@@ -115,7 +115,7 @@ def read_run(folder: Path) -> Run:
     run.task = run.attempt(lambda: make_task(run.summary.task, run.parameters), "task")
     run.fits = run.attempt(lambda: read_fits(folder)) or []
     for index in trial_indices(folder):
-        if arrays := run.attempt(partial(load_trial, folder, index)):
+        if (arrays := run.attempt(partial(load_trial, folder, index))) is not None:
             run.trials[index] = arrays
     lost = sorted({trial.index for trial in run.summary.trials} - set(trial_indices(folder)))
     run.problems += [f"trial {index}: its arrays were not saved" for index in lost]
