@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mbrl_ros.data.bag_commands import NANOSECONDS
 from mbrl_ros.data.bag_import import Imported, import_events, shifted
-from mbrl_ros.data.bag_reader import NANOSECONDS, is_bag, read_events
+from mbrl_ros.data.bag_reader import is_bag, read_events
 from mbrl_ros.data.store_format import Row, read_robot_rows
 from mbrl_ros.graph import NODES, ROS_PARAMETERS, configure
 from mbrl_ros.params_file import resolve

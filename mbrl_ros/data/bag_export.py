@@ -18,11 +18,10 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_typestore
 
+from mbrl_ros.data.bag_commands import NANOSECONDS
 from mbrl_ros.data.bag_reader import (
     APPLIED,
-    COMMAND_FIELDS,
     JOINT_STATE,
-    NANOSECONDS,
     OBSERVATION,
     STATUS,
     TRIAL,
@@ -31,6 +30,7 @@ from mbrl_ros.data.bag_reader import (
 )
 from mbrl_ros.data.store_format import Row
 from mbrl_ros.models.layout import StateLayout
+from mbrl_ros.robots.command_messages import COMMAND_FIELDS
 
 FORMATS = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 JOINT_STATES = "joint_states"

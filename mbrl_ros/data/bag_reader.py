@@ -1,50 +1,30 @@
 """Reads recorded bags (sqlite3 and MCAP) as what the learner would have heard, without ROS.
 
-Where `observation` was not recorded, the estimator itself makes the observations anew from the joint states.
+Where `observation` was not recorded, the estimator itself makes the observations anew from what the sensors said. Where
+`applied_command` was not recorded, as with a robot that something else has moved, the robot's own command topic counts.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 
+from mbrl_ros.data.bag_commands import NANOSECONDS, Applied, GuardedCommands, RobotCommands
+from mbrl_ros.data.bag_observer import BagError, Observed, Observer
+from mbrl_ros.data.recorded_topics import COMMAND_TYPES, full_name, sensor_topics
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.estimation.config import FilterConfig
-from mbrl_ros.estimation.estimator import Estimator
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.robots.sensors import estimator_config
 
-NANOSECONDS = 1_000_000_000
 JOINT_STATE, STATUS = "sensor_msgs/msg/JointState", "diagnostic_msgs/msg/DiagnosticStatus"
-COMMAND_FIELDS = {"effort": "effort", "position": "position", "velocity": "velocity", "twist": "velocity"}
 OBSERVATION, APPLIED, TRIAL = "observation", "applied_command", "trial"
-
-
-class BagError(MbrlError):
-    """A bag that cannot be read, lacks a topic or holds another robot."""
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """An observation: x (nx,), and why it is not learned from (bridged, withheld); empty where it is."""
-
-    stamp_ns: int
-    x: np.ndarray
-    problem: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Applied:
-    """A command u (nu,) that was applied, with the guard's flag."""
-
-    stamp_ns: int
-    u: np.ndarray
-    flag: str
+POSES = ["nav_msgs/msg/Odometry", "geometry_msgs/msg/PoseStamped"]  # what tells where a base is
 
 
 @dataclass(frozen=True)
@@ -74,19 +54,27 @@ def read_events(path: Path, robot: RobotDescription, config: FilterConfig, names
     Raises:
         BagError: the bag cannot be read, or lacks a topic or the robot's joints; the message says which.
     """
-    config = estimator_config(config, robot)
+    settings = estimator_config(config, robot)
     with opened(path) as reader:
-        prefix = topic_prefix(namespace)
-        names = (OBSERVATION, APPLIED, TRIAL, *config.joints_sources)
-        topics = {name: name if name.startswith("/") else f"{prefix}/{name}" for name in names}
-        sources = observation_sources(path, reader, topics, config)
-        kinds = {topics[name]: JOINT_STATE for name in (APPLIED, *sources)} | {topics[TRIAL]: STATUS}
-        connections = [c for c in reader.connections if kinds.get(c.topic) == c.msgtype]
-        require_topic(path, reader, topics[APPLIED], JOINT_STATE)
-        observer = Observer(robot, config, path)
-        name_of = {topic: name for name, topic in topics.items()}
-        for connection, _, data in reader.messages(connections):
-            yield from observer.events(name_of[connection.topic], reader.deserialize(data, connection.msgtype))
+        topics = Topics(path, reader, namespace)
+        command, commands = command_source(topics, robot), command_reader_of(topics, robot)
+        sources = observation_sources(topics, robot, config)
+        stamps = None
+        if sources_need_stamps(command, sources, settings):
+            stamps = command_stamps(topics, command, command_reader_of(topics, robot), round(NANOSECONDS * robot.dt))
+            settings = replace(settings, rate=settings.rate or robot.control_rate)  # how fresh measurements must be
+        observer, trials = Observer(robot, settings, path, stamps), topics.source(TRIAL, STATUS)
+        for source, time_ns, message in topics.messages([command, trials, *sources]):
+            if source == trials:
+                yield from observer.made_before()
+                yield from trial_begins(message)
+            elif source == command:
+                yield from commands.read(time_ns, message)
+            elif source.name == OBSERVATION:
+                yield observer.recorded(source.name, message)
+            else:
+                yield from observer.measured(source.name, source.kind.rsplit("/", 1)[-1], message)
+        yield from observer.made_before()
 
 
 @contextmanager
@@ -95,7 +83,7 @@ def opened(path: Path) -> Iterator[AnyReader]:
     if not path.exists():
         raise BagError(f"{path}: no such bag")
     if path.is_dir() and not is_bag(path):
-        raise BagError(f"{path}: no bag: metadata.yaml is missing; of a recording that was killed: ros2 bag reindex")
+        raise BagError(f"{path}: no bag: metadata.yaml is missing; of a recording that was killed: mbrl_ros bag recover")
     try:
         with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
             yield reader
@@ -112,27 +100,97 @@ def topic_prefix(namespace: str) -> str:
     return f"/{namespace.strip('/')}" if namespace.strip("/") else ""
 
 
-def observation_sources(path: Path, reader: AnyReader, topics: dict[str, str], config: FilterConfig) -> list[str]:
-    """Topics the observations come from: `observation`, or else the joint states."""
-    recorded = {c.topic for c in reader.connections if c.msgtype == JOINT_STATE and c.msgcount != 0}
-    if topics[OBSERVATION] in recorded:
-        return [OBSERVATION]
-    if config.base != "none" or config.rate > 0:
-        raise BagError(
-            f"{path}: '{topics[OBSERVATION]}' was not recorded, and is made anew only without base and at rate 0; "
-            f"filter.base is {config.base}, filter.rate {config.rate:g}"
-        )
-    found = [name for name in config.joints_sources if topics[name] in recorded]
-    if not found:
-        wanted = ", ".join(topics[name] for name in (OBSERVATION, *config.joints_sources))
-        raise BagError(f"{path}: none of {wanted} was recorded as {JOINT_STATE}; {listed(reader)}")
+@dataclass(frozen=True)
+class Source:
+    """A topic by its name in the configuration and in the bag, and its message type."""
+
+    name: str
+    full: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The topics of a bag, and what those of a graph are called in it."""
+
+    path: Path
+    reader: AnyReader
+    namespace: str
+
+    def source(self, name: str, kind: str) -> Source:
+        """A topic of the graph."""
+        return Source(name, full_name(name, self.namespace), kind)
+
+    def has(self, source: Source) -> bool:
+        """Whether there are messages of it."""
+        return any(self._is(c, source) and c.msgcount != 0 for c in self.reader.connections)
+
+    def messages(self, sources: Sequence[Source]) -> Iterator[tuple[Source, int, Any]]:
+        """Messages of these topics in the order in which they were recorded, each with its topic and time in ns."""
+        of = {c.id: s for s in sources for c in self.reader.connections if self._is(c, s)}
+        for connection, time_ns, data in self.reader.messages([c for c in self.reader.connections if c.id in of]):
+            yield of[connection.id], time_ns, self.reader.deserialize(data, connection.msgtype)
+
+    @staticmethod
+    def _is(connection: Connection, source: Source) -> bool:
+        return connection.topic == source.full and connection.msgtype == source.kind
+
+
+def command_source(topics: Topics, robot: RobotDescription) -> Source:
+    """Where the commands come from: `applied_command`, or else the robot's own command topic.
+
+    Raises:
+        BagError: neither was recorded.
+    """
+    guarded = topics.source(APPLIED, JOINT_STATE)
+    own = topics.source(robot.output_topic, COMMAND_TYPES[robot.output_message])
+    for source in (guarded, own):
+        if topics.has(source):
+            return source
+    raise BagError(
+        f"{topics.path}: neither '{guarded.full}' was recorded as {guarded.kind} nor the robot's '{own.full}' as "
+        f"{own.kind}; {listed(topics.reader)}"
+    )
+
+
+def command_reader_of(topics: Topics, robot: RobotDescription) -> GuardedCommands | RobotCommands:
+    """What reads the messages of `command_source`."""
+    guarded = topics.has(topics.source(APPLIED, JOINT_STATE))
+    return GuardedCommands(robot) if guarded else RobotCommands(robot)
+
+
+def observation_sources(topics: Topics, robot: RobotDescription, config: FilterConfig) -> list[Source]:
+    """Where the observations come from: `observation`, or else all sensors that were recorded.
+
+    Raises:
+        BagError: nothing tells of the joints, or nothing where the base is.
+    """
+    if topics.has(published := topics.source(OBSERVATION, JOINT_STATE)):
+        return [published]
+    sensors = [topics.source(name, kind) for name, kind in sensor_topics(robot, config).items()]
+    found = [source for source in sensors if topics.has(source)]
+    for needed in ([JOINT_STATE] * bool(robot.joints), POSES * (robot.base != "none")):
+        if needed and not any(source.kind in needed for source in found):
+            wanted = ", ".join([published.full, *(s.full for s in sensors if s.kind in needed)])
+            raise BagError(
+                f"{topics.path}: none of {wanted} was recorded as {' or '.join(needed)}; {listed(topics.reader)}"
+            )
     return found
 
 
-def require_topic(path: Path, reader: AnyReader, topic: str, kind: str) -> None:
-    """Raise BagError where the bag has no such topic."""
-    if not any(c.topic == topic and c.msgtype == kind for c in reader.connections):
-        raise BagError(f"{path}: '{topic}' was not recorded as {kind}; {listed(reader)}")
+def sources_need_stamps(command: Source, sources: Sequence[Source], config: FilterConfig) -> bool:
+    """Whether observations are to be made at the stamps of the commands: those of the measurements are not theirs."""
+    if any(source.name == OBSERVATION for source in sources):
+        return False
+    return config.base != "none" or config.rate > 0 or command.name != APPLIED
+
+
+def command_stamps(topics: Topics, command: Source, commands: GuardedCommands | RobotCommands, dt_ns: int) -> list[int]:
+    """Stamps at which a command began or ended to act: where observations are needed."""
+    given: set[int] = set()
+    for _, time_ns, message in topics.messages([command]):
+        given |= {applied.stamp_ns for applied in commands.read(time_ns, message)}
+    return sorted(given | {stamp + dt_ns for stamp in given})
 
 
 def listed(reader: AnyReader) -> str:
@@ -140,69 +198,8 @@ def listed(reader: AnyReader) -> str:
     return "it has " + (", ".join(sorted(f"{c.topic} ({c.msgtype})" for c in reader.connections)) or "no topic")
 
 
-class Observer:
-    """Turns messages into events, as the nodes between robot and learner do."""
-
-    def __init__(self, robot: RobotDescription, config: FilterConfig, path: Path) -> None:
-        """Begin with an estimator that knows nothing."""
-        self._robot, self._path = robot, path
-        self._estimator = Estimator(config, len(robot.joints), robot.position_noise, robot.velocity_noise)
-        self._last_ns = -1
-
-    def events(self, name: str, message: Any) -> Iterator[Event]:
-        """What a message on the topic `name` means."""
-        if name == TRIAL:
-            yield from trial_begins(message)
-        elif name == APPLIED:
-            values = getattr(message, COMMAND_FIELDS[self._robot.command_interface])
-            u = picked(message.name, values, self._robot.actuators)
-            yield Applied(stamp_of(message), u, message.header.frame_id)
-        else:
-            self._require_joints(name, message.name)
-            position, velocity = (
-                picked(message.name, v, self._robot.joints) for v in (message.position, message.velocity)
-            )
-            if name == OBSERVATION:
-                base = picked(message.name, message.position, self._robot.base_states)
-                x = np.concatenate([position, velocity, base])
-                yield Observed(stamp_of(message), x, f"bridged: {r}" if (r := message.header.frame_id) else "")
-            else:
-                yield from self._estimate(name, stamp_of(message), position, velocity)
-
-    def _estimate(self, source: str, stamp_ns: int, position: np.ndarray, velocity: np.ndarray) -> Iterator[Observed]:
-        """What the state estimator publishes upon a measurement; see `nodes.state_estimator`."""
-        stamp_s = 1e-9 * stamp_ns
-        problem = self._estimator.measure_joints(stamp_s, source, position, velocity, stamp_s)
-        if problem or stamp_s != self._estimator.newest or stamp_ns == self._last_ns:
-            return
-        self._last_ns = stamp_ns
-        found = self._estimator.observe(stamp_s)
-        x = np.concatenate([found.position, found.velocity])
-        kind = "withheld" if not found.valid else "bridged" if found.bridged else ""
-        yield Observed(stamp_ns, x, f"{kind}: {found.reason}" if kind else "")
-
-    def _require_joints(self, name: str, found: Sequence[str]) -> None:
-        """Refuse a bag of another robot; single joints may be missing now and then."""
-        if not set(self._robot.entries) & set(found):
-            raise BagError(
-                f"{self._path}: {name} has the joints {list(found)}, the robot '{self._robot.name}' has "
-                f"{list(self._robot.entries)}"
-            )
-
-
 def trial_begins(message: Any) -> Iterator[TrialBegins]:
     """The trial that a message of the trial manager begins, if it does."""
     index = {pair.key: pair.value for pair in message.values}.get("index", "")
     if message.message == "run" and index.isdecimal():
         yield TrialBegins(int(index))
-
-
-def stamp_of(message: Any) -> int:
-    """Stamp of a message's header in ns."""
-    return message.header.stamp.sec * NANOSECONDS + message.header.stamp.nanosec
-
-
-def picked(names: Sequence[str], values: Sequence[float], wanted: Sequence[str]) -> np.ndarray:
-    """Values in the order of `wanted`, NaN where the message has none."""
-    index = {name: i for i, name in enumerate(names)}
-    return np.array([values[index[n]] if n in index and index[n] < len(values) else np.nan for n in wanted], float)

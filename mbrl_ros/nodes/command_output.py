@@ -11,7 +11,8 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mbrl_ros.errors import lookup
-from mbrl_ros.nodes.conversions import from_command, to_command, to_duration, to_float_array, to_time
+from mbrl_ros.nodes.conversions import to_command, to_duration, to_float_array, to_time
+from mbrl_ros.robots.command_messages import command_reader
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.robots.interfaces import FLOATS, JOINT_STATE, TRAJECTORY, TWIST, TWIST_STAMPED
 
@@ -40,23 +41,15 @@ def command_output(robot: RobotDescription) -> CommandOutput:
         UnknownNameError: no such message type; lists the known ones.
     """
     actuators, interface = robot.actuators, robot.command_interface
-    writers: dict[str, tuple[type, Callable, Callable]] = {
-        FLOATS: (Float64MultiArray, lambda _, u: to_float_array(u), lambda m: np.array(m.data, dtype=float)),
-        JOINT_STATE: (
-            JointState,
-            lambda stamp, u: to_command(stamp, actuators, u, interface=interface),
-            lambda m: from_command(m, actuators, interface),
-        ),
-        TRAJECTORY: (
-            JointTrajectory,
-            lambda _, u: to_joint_trajectory(actuators, u, robot.dt),
-            lambda m: from_joint_trajectory(m, actuators),
-        ),
-        TWIST: (Twist, lambda _, u: to_planar_twist(u), from_planar_twist),
-        TWIST_STAMPED: (TwistStamped, to_twist_stamped, lambda m: from_planar_twist(m.twist)),
+    writers: dict[str, tuple[type, Callable[[int, np.ndarray], Any]]] = {
+        FLOATS: (Float64MultiArray, lambda _, u: to_float_array(u)),
+        JOINT_STATE: (JointState, lambda stamp, u: to_command(stamp, actuators, u, interface=interface)),
+        TRAJECTORY: (JointTrajectory, lambda _, u: to_joint_trajectory(actuators, u, robot.dt)),
+        TWIST: (Twist, lambda _, u: to_planar_twist(u)),
+        TWIST_STAMPED: (TwistStamped, to_twist_stamped),
     }
-    kind, write, read = lookup(writers, "command_message", robot.output_message)
-    return CommandOutput(robot.output_topic, kind, write, read)
+    kind, write = lookup(writers, "command_message", robot.output_message)
+    return CommandOutput(robot.output_topic, kind, write, command_reader(robot))
 
 
 def to_joint_trajectory(actuators: Sequence[str], position: np.ndarray, dt: float) -> JointTrajectory:
@@ -65,24 +58,11 @@ def to_joint_trajectory(actuators: Sequence[str], position: np.ndarray, dt: floa
     return JointTrajectory(joint_names=list(actuators), points=[point])
 
 
-def from_joint_trajectory(message: JointTrajectory, actuators: Sequence[str]) -> np.ndarray:
-    """Positions of the first point in the order of `actuators`; NaN where there is none."""
-    index = {name: i for i, name in enumerate(message.joint_names)}
-    values = message.points[0].positions if message.points else []
-    return np.array([values[index[a]] if a in index and index[a] < len(values) else np.nan for a in actuators])
-
-
 def to_planar_twist(values: np.ndarray) -> Twist:
     """Linear velocity along x in m/s and turn rate about z in rad/s (2,)."""
     twist = Twist()
     twist.linear.x, twist.angular.z = np.asarray(values, float).tolist()
     return twist
-
-
-def from_planar_twist(twist: Twist) -> np.ndarray:
-    """Inverse of `to_planar_twist`; NaN for both where the twist is none of a planar base."""
-    others = (twist.linear.y, twist.linear.z, twist.angular.x, twist.angular.y)
-    return np.array([twist.linear.x, twist.angular.z]) if not any(others) else np.full(2, np.nan)
 
 
 def to_twist_stamped(stamp_ns: int, values: np.ndarray) -> TwistStamped:

@@ -17,7 +17,8 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
 from mbrl_ros.control.delay_identification import DelayError, Recording, square_wave
-from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_time, from_twist, to_command
+from mbrl_ros.estimation.base_messages import from_twist
+from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_time, to_command
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, RELIABLE
 from mbrl_ros.robots.description import RobotDescription
 

@@ -14,8 +14,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Imu, JointState
 
+from mbrl_ros.estimation.base_messages import from_imu, from_odometry, from_pose
 from mbrl_ros.nodes.command_output import command_output
-from mbrl_ros.nodes.conversions import from_imu, from_joint_state, from_odometry, from_pose, from_time, to_command
+from mbrl_ros.nodes.conversions import from_joint_state, from_time, to_command
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, RELIABLE
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.robots.findings import FIX, OK, WARN, Finding, judged

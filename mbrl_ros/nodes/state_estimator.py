@@ -12,17 +12,14 @@ from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu, JointState
 
+from mbrl_ros.estimation.base_messages import base_measurements
 from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.estimation.estimator import Estimator, Observation, Source
 from mbrl_ros.estimation.group_delay import group_delay
 from mbrl_ros.estimation.output_clock import OutputClock
 from mbrl_ros.nodes.conversions import (
     NANOSECONDS,
-    from_imu,
-    from_imu_orientation,
     from_joint_state,
-    from_odometry,
-    from_pose,
     from_time,
     to_joint_state,
 )
@@ -111,23 +108,22 @@ class StateEstimator(ManagedNode):
 
     def on_odometry(self, message: Odometry) -> None:
         """Pose and twist of the base, either or both."""
-        pose, twist = from_odometry(message)
-        self.measure_base(message, odometry_pose=pose, odometry_twist=twist)
+        self.measure_base(message, "Odometry")
 
     def on_pose(self, message: PoseStamped) -> None:
         """Pose of the base; the message has no covariance."""
-        self.measure_base(message, pose=(from_pose(message.pose), np.zeros(0)))
+        self.measure_base(message, "PoseStamped")
 
     def on_imu(self, message: Imu) -> None:
         """Angular velocity and specific force of the base; its orientation only where it was asked for."""
-        self.measure_base(message, imu=from_imu(message), imu_orientation=from_imu_orientation(message))
+        self.measure_base(message, "Imu")
 
-    def measure_base(self, message: Any, **measurements: tuple[np.ndarray, np.ndarray]) -> None:
+    def measure_base(self, message: Any, kind: str) -> None:
         """Use what the configuration wants of a message."""
         stamp_ns = from_time(message.header.stamp)
         problems = [
             self.estimator.measure_base(1e-9 * stamp_ns, source, value, covariance, time.monotonic())
-            for source, (value, covariance) in measurements.items()
+            for source, (value, covariance) in base_measurements(message, kind).items()
             if source in self.estimator.sources
         ]
         self.on_measured(stamp_ns, "; ".join(problems) if all(problems) else "")

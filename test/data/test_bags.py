@@ -317,13 +317,6 @@ def test_a_bag_of_another_robot_is_refused(tmp_path):
         load(record(tmp_path / "bag", messages))
 
 
-@pytest.mark.parametrize("config", [FilterConfig(base="diff_drive", odometry_topic="odom"), FilterConfig(rate=100.0)])
-def test_observations_that_cannot_be_made_anew_must_have_been_recorded(tmp_path, config):
-    path = record(tmp_path / "bag", measured(3, np.random.default_rng(6)))
-    with pytest.raises(BagError, match="was not recorded, and is made anew only"):
-        list(read_events(path, ROBOT, config))
-
-
 def test_what_is_no_bag_or_a_damaged_one_is_refused(rows, tmp_path):
     with pytest.raises(BagError, match="no such bag"):
         load(tmp_path / "nothing")

@@ -16,8 +16,10 @@ from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from mbrl_ros.estimation import base_messages as b
 from mbrl_ros.nodes import conversions as c
-from mbrl_ros.nodes.command_output import command_output, from_joint_trajectory, from_planar_twist
+from mbrl_ros.nodes.command_output import command_output
+from mbrl_ros.robots.command_messages import from_joint_trajectory, from_planar_twist
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.robots.interfaces import COMMAND_INTERFACES
 
@@ -108,28 +110,28 @@ def test_a_twist_that_is_none_of_a_planar_base_is_no_command():
 def test_sensors_of_a_base_round_trip(values, stamp_ns):
     pose, twist = np.array(values[:7]), np.array(values[7:])
     odometry = c.to_odometry(stamp_ns, pose, twist)
-    (found_pose, covariance), (found_twist, _) = c.from_odometry(odometry)
+    (found_pose, covariance), (found_twist, _) = b.from_odometry(odometry)
     assert np.array_equal(found_pose, pose, equal_nan=True) and np.array_equal(found_twist, twist, equal_nan=True)
     assert covariance.shape == (6, 6) and c.from_time(odometry.header.stamp) == stamp_ns
-    assert np.array_equal(c.from_pose(c.to_pose_stamped(stamp_ns, pose).pose), pose, equal_nan=True)
+    assert np.array_equal(b.from_pose(c.to_pose_stamped(stamp_ns, pose).pose), pose, equal_nan=True)
     imu = c.to_imu(stamp_ns, twist)
-    assert np.array_equal(c.from_imu(imu)[0], twist, equal_nan=True)
-    assert np.isnan(c.from_imu_orientation(imu)[0]).all(), "it says that it has none"
+    assert np.array_equal(b.from_imu(imu)[0], twist, equal_nan=True)
+    assert np.isnan(b.from_imu_orientation(imu)[0]).all(), "it says that it has none"
 
 
 def test_what_an_imu_says_it_does_not_measure_is_not_a_number():
     message = Imu()
     message.linear_acceleration_covariance[0] = -1.0
     message.orientation.w = 1.0
-    value, _ = c.from_imu(message)
+    value, _ = b.from_imu(message)
     assert np.isfinite(value[:3]).all() and np.isnan(value[3:]).all()
-    assert c.from_imu_orientation(message)[0].tolist() == [0.0, 0.0, 0.0, 1.0]
+    assert b.from_imu_orientation(message)[0].tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
 def test_covariances_come_as_squares():
     message = Odometry()
     message.pose.covariance[7] = 4.0
-    assert c.from_odometry(message)[0][1][1, 1] == 4.0
+    assert b.from_odometry(message)[0][1][1, 1] == 4.0
 
 
 def test_an_observation_with_a_base_becomes_the_state_of_the_layout():
