@@ -52,7 +52,7 @@ class LearnerServices:
                 node.failed()
             finally:
                 self.holds_fits = False
-            (node.get_logger().info if response.success else node.get_logger().error)(response.message)
+            node.get_logger().info(response.message)
             return response
 
         return answer
@@ -90,9 +90,10 @@ class LearnerServices:
                 False,
                 f"not now: the start model's transitions are not there; it stays until the run has more: {has}",
             )
+        said = f"{len(node.data())} transitions are being fitted; the next model is {node.learner.version + 1}"
         node.full_fit_due = True
         node.work()
-        return True, f"{len(node.data())} transitions are being fitted; the next model is {node.learner.version + 1}"
+        return True, said
 
     async def reset(self) -> Answer:
         """Set aside all that was learned: as at the beginning of a run."""
