@@ -44,8 +44,9 @@ class Axis:
         if self.log:
             return [(v, plain(v)) for v in log_ticks(self.low, self.high, most)]
         if self.turns:
-            step = math.pi * max(1.0, math.ceil((self.high - self.low) / math.pi / most))
-            return [(v, multiple_of_pi(round(v / math.pi))) for v in multiples(step, self.low, self.high)]
+            halves = (self.high - self.low) / (0.5 * math.pi)
+            step = 0.5 * math.pi * (1 if halves <= most else 2 * math.ceil(0.5 * halves / most))
+            return [(v, half_turns(round(v / (0.5 * math.pi)))) for v in multiples(step, self.low, self.high)]
         step = nice_step((self.high - self.low) / most)
         return [(v, plain(v)) for v in multiples(step, self.low, self.high)]
 
@@ -79,9 +80,10 @@ def plain(value: float) -> str:
     return f"{value:.6g}".replace("-", MINUS) if value else "0"
 
 
-def multiple_of_pi(count: int) -> str:
-    """0, π, 2π and so on."""
-    size = {0: "0", 1: "π"}.get(abs(count), f"{abs(count)}π")
+def half_turns(count: int) -> str:
+    """So many times half of pi: 0, π/2, π, 3π/2 and so on."""
+    times, half = (abs(count), "/2") if count % 2 else (abs(count) // 2, "")
+    size = f"{'' if times == 1 else times}π{half}" if count else "0"
     return f"{MINUS}{size}" if count < 0 else size
 
 

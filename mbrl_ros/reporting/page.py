@@ -10,7 +10,7 @@ from mbrl_ros.reporting.chart import Figure
 from mbrl_ros.reporting.html import NOTHING, drawing, fold, image, missing, number, page, pair, section, table
 from mbrl_ros.reporting.sections import versions
 from mbrl_ros.reporting.summary import RunSummary, TrialResult
-from mbrl_ros.reporting.trial_page import TRIAL_COLUMNS, TRIAL_TEXTS, trial_row
+from mbrl_ros.reporting.trial_page import EXPLANATIONS, TRIAL_COLUMNS, TRIAL_TEXTS, trial_row
 
 FOLDED = 8  # rows: a longer table of models is folded away
 
@@ -189,7 +189,8 @@ def details_section(content: Content) -> str:
     results = {trial.index: trial for trial in content.summary.trials}
     last = max(content.trials)
     folds = (fold(trial_line(i, results.get(i)), html, i == last) for i, html in sorted(content.trials.items()))
-    return section("Trial by trial", note + "".join(folds))
+    explained = fold("How to read the charts", "".join(map(missing, EXPLANATIONS)))
+    return section("Trial by trial", note + explained + "".join(folds))
 
 
 def trial_line(index: int, trial: TrialResult | None) -> str:

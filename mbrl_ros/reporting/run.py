@@ -123,7 +123,18 @@ def read_run(folder: Path) -> Run:
         run.models, problems = load_models(folder, versions_used(run), run.robot)
         run.problems += problems
         run.rows = stored_rows(run, run.robot)
+        run.problems += unfinished(run)
     return run
+
+
+def unfinished(run: Run) -> list[str]:
+    """One line for each trial that left transitions but nothing else: it was going on when the run ended."""
+    known = {*run.trials, *(trial.index for trial in run.summary.trials)}
+    stored = run.rows[0] if run.rows is not None else np.empty(0, int)
+    return [
+        f"trial {i} was not finished; {np.sum(stored == i)} transitions of it are stored"
+        for i in sorted(set(stored.tolist()) - known)
+    ]
 
 
 def stored_rows(run: Run, robot: RobotDescription) -> tuple[np.ndarray, Transitions] | None:

@@ -30,6 +30,7 @@ TRIAL_COLUMNS = (
     "deadlines\nmissed",
     "guard flags",
 )
+EXPLANATIONS = (states.CAPTION, cost.CAPTION, doubt.CAPTION, data_coverage.CAPTION)
 TRIAL_TEXTS = ("policy", "ended early", "guard flags")
 
 
@@ -67,18 +68,22 @@ def trial_figures(run: Run, view: TrialView, ranges: Ranges) -> dict[str, Figure
     )
     return {
         "States and actions": states.states_figure(view, ranges),
-        "Which part of the cost hurts": cost.cost_figure(view, ranges),
         "How sure the model is": (doubt.doubt_figure(view, ranges) or doubt.MISSING) if planned else not_planned,
-        "Is it as sure as it should be": calibration or "No model, or too short a trial to judge it.",
+        "Data": data_coverage.coverage_figure(view, ranges) or data_coverage.MISSING,
+        "Which part of the cost hurts": cost.cost_figure(view, ranges),
+        "Is the model as sure as it should be": calibration or "No model, or too short a trial to judge it.",
         "Planning time": timing.timing_figure(view, ranges) or not_planned,
         "The guard": timing.guard_figure(view, result.flags if result else {}) or timing.NO_FLAGS,
-        "Data": data_coverage.coverage_figure(view, ranges) or data_coverage.MISSING,
     }
 
 
 def trial_html(figures: dict[str, Figure | str]) -> str:
-    """All of a trial, each under its heading."""
-    return "".join(
-        f"<h3>{escape(title)}</h3>{drawing(what) if isinstance(what, Figure) else missing(what)}"
-        for title, what in figures.items()
-    )
+    """All of a trial, each under its heading; what is small stands beside each other where there is room."""
+    return f'<div class="parts">{"".join(part_html(title, what) for title, what in figures.items())}</div>'
+
+
+def part_html(title: str, what: Figure | str) -> str:
+    """One part of a trial under its heading; several charts take the whole width."""
+    wide = isinstance(what, Figure) and len(what.charts) > 1
+    shown = drawing(what) if isinstance(what, Figure) else missing(what)
+    return f'<div class="{"wide" if wide else "part"}"><h3>{escape(title)}</h3>{shown}</div>'

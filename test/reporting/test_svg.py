@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mbrl_ros.reporting import svg
-from mbrl_ros.reporting.axes import Axis, log_ticks, multiple_of_pi, nice_step, padded, plain
+from mbrl_ros.reporting.axes import Axis, half_turns, log_ticks, nice_step, padded, plain
 from mbrl_ros.reporting.chart import Band, Bars, Chart, Figure, Line, Marks, Rule, Stripe, extent, from_zero
 
 RED = "#ff0000"
@@ -47,7 +47,9 @@ def test_ticks_of_other_axes():
     assert log_ticks(1e-6, 1e6, 6) == pytest.approx([1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6])
     assert [nice_step(v) for v in (0.11, 0.2, 3.0, 7.0)] == pytest.approx([0.2, 0.2, 5.0, 10.0])
     assert (plain(-0.5), plain(0.0), plain(1e9)) == ("−0.5", "0", "1e+09")  # noqa: RUF001
-    assert [multiple_of_pi(k) for k in (0, 1, -1, 2, -3)] == ["0", "π", "−π", "2π", "−3π"]  # noqa: RUF001
+    assert [name for _, name in Axis(-1.0, 4.0, 0, 1, turns=True).ticks()] == ["0", "π/2", "π"]
+    names = [half_turns(k) for k in (0, 1, -1, 2, 3, -4, -6)]
+    assert names == ["0", "π/2", "−π/2", "π", "3π/2", "−2π", "−3π"]  # noqa: RUF001
 
 
 def test_ranges_hold_the_values_and_are_never_empty():

@@ -6,6 +6,7 @@ from mbrl_ros.reporting.chart import OBSERVED, PALETTE, Band, Chart, Figure, Lay
 from mbrl_ros.reporting.sections.states import time_range
 from mbrl_ros.reporting.trial_view import Ranges, TrialView
 
+CAPTION = "Cost: its parts above each other; the number beside each is its sum over the trial."
 DIFFERENT = 1e-6  # of the cost: a larger rest than this says that the parts are not those of the trial
 
 
@@ -36,12 +37,11 @@ def caption(view: TrialView) -> str:
     """What the picture shows, and where it cannot be trusted."""
     if view.parts is None:
         return "The task has no `cost_parts`, so that only the whole cost is shown."
-    text = "The number beside each part is its sum over the trial."
     scale = np.nanmax(np.abs(view.arrays.cost), initial=1e-12)
     rest = view.arrays.cost - sum(view.parts.values(), np.zeros(len(view.time)))
     if np.nanmax(np.abs(rest), initial=0.0) > DIFFERENT * scale:
-        text += (
-            " The parts do not add up to the cost by which the trial was scored: the task's parameters were changed "
+        return (
+            "The parts do not add up to the cost by which the trial was scored: the task's parameters were changed "
             "while it ran, and the parts are by those that were saved."
         )
-    return text
+    return ""

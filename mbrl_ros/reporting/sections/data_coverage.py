@@ -11,9 +11,9 @@ from mbrl_ros.reporting.units import with_unit
 PAIRS = 4  # portraits at most: of a robot with more joints the first ones
 MISSING = "Which transitions there were before the trial cannot be told."
 CAPTION = (
-    "Grey: transitions recorded before the trial, which the model could have learned from. Blue: where the trial went. "
-    "Angles are shown within one turn. The distance is to the nearest of the grey ones in state and action together, "
-    "per entry, in standard deviations of those: small means that the model has been here before."
+    "Data: grey are transitions recorded before the trial, which the model could have learned from; blue is where the "
+    "trial went. Angles are shown within one turn. The distance is to the nearest of the grey ones in state and "
+    "action together, per entry, in standard deviations of those: small means that the model has been here before."
 )
 
 
@@ -27,9 +27,9 @@ def coverage_figure(view: TrialView, ranges: Ranges) -> Figure | None:
     if np.isfinite(view.novelty).any():
         title, line = "distance to the nearest known transition (std)", Line(view.time, view.novelty, PREDICTED)
         charts.append(Chart(title, [line], "time (s)", time_range(view), ranges["novelty"], height=150.0))
-    left_out = f" Not shown: {len(pairs) - PAIRS} more pairs." if len(pairs) > PAIRS else ""
+    left_out = f"Not shown: {len(pairs) - PAIRS} more pairs." if len(pairs) > PAIRS else ""
     name = f"trial_{view.index:03d}_data"
-    return Figure(name, f"Data before trial {view.index} and where the trial went", charts, CAPTION + left_out)
+    return Figure(name, f"Data before trial {view.index} and where the trial went", charts, left_out)
 
 
 def portrait_pairs(layout: StateLayout) -> list[tuple[int, int]]:

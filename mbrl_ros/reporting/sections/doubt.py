@@ -11,9 +11,10 @@ from mbrl_ros.reporting.trial_view import Ranges, TrialView
 
 MISSING = "How sure the model was has not been recorded in this run, which is from before it was."
 CAPTION = (
-    "Epistemic: what the model does not know yet, the members' disagreement. Aleatoric: the noise that it believes the "
-    "robot has. Both of the first period of each plan, root mean square over the entries that are learned. Spread: of "
-    "the particles at the end of the plan. Entropy and disagreement may be negative; only their changes mean something."
+    "How sure: epistemic is what the model does not know yet, the members' disagreement; aleatoric is the noise that "
+    "it believes the robot has. Both are of the first period of each plan, root mean square over the entries that are "
+    "learned. Spread is of the particles at the end of the plan. Entropy and disagreement may be negative; only their "
+    "changes mean something."
 )
 
 
@@ -43,7 +44,7 @@ def doubt_figure(view: TrialView, ranges: Ranges) -> Figure | None:
         Chart("entropy (nats)", [line("entropy", ONE_STEP)], "time (s)", span, ranges["entropy"]),
         Chart("disagreement (nats)", [line("disagreement", PREDICTED)], "time (s)", span, ranges["disagreement"]),
     ]
-    return Figure(f"trial_{view.index:03d}_doubt", f"Uncertainty during trial {view.index}", charts, CAPTION)
+    return Figure(f"trial_{view.index:03d}_doubt", f"Uncertainty during trial {view.index}", charts)
 
 
 def calibration_figure(name: str, text: str, errors: np.ndarray) -> Figure | None:

@@ -24,10 +24,11 @@ from mbrl_ros.reporting.units import with_unit
 
 TURN = 2.0 * np.pi
 CAPTION = (
-    "Bands hold 90 % of the particles, noise included, of the model that was in use at the tick they start from. One "
-    "step: from the observation before. Open loop: from the observation at the left end, with the actions really "
-    "applied. Plan: the last state of the plan made a whole horizon earlier; since then it was replanned, so that it "
-    "may differ though the model is right. Trials have the same axes; a triangle marks where a curve leaves them."
+    "States: bands hold 90 % of the particles, noise included, of the model that was in use at the tick they start "
+    "from. One step: from the observation before. Open loop: from the observation at the left end, with the actions "
+    "really applied. Plan: the last state of the plan made a whole horizon earlier; since then it was replanned, so "
+    "that it may differ though the model is right. Trials have the same axes; a triangle marks where a curve leaves "
+    "them."
 )
 
 
@@ -36,7 +37,7 @@ def states_figure(view: TrialView, ranges: Ranges) -> Figure:
     layout = view.robot.layout
     charts = [state_chart(view, i, ranges[name]) for i, name in enumerate(layout.state)]
     charts += [action_chart(view, i, ranges[name]) for i, name in enumerate(layout.action)]
-    return Figure(f"trial_{view.index:03d}", f"States and actions of trial {view.index}", charts, CAPTION)
+    return Figure(f"trial_{view.index:03d}", f"States and actions of trial {view.index}", charts)
 
 
 def state_chart(view: TrialView, entry: int, y_range: tuple[float, float]) -> Chart:
