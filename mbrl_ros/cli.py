@@ -19,6 +19,7 @@ STUDIES = {  # study -> module with its `run_benchmark`
     "adaptation": "adaptation",
     "faults": "faults.runner",
     "soak": "soak",
+    "parameters": "parameters",
 }
 
 
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add_models(studies.add_parser("models", help="time to fit, error and coverage of the models, beside mbrl-lib"))
     add_adaptation(studies.add_parser("adaptation", help="the robot changes in the midst of a trial"))
     add_faults(studies.add_parser("faults", help="the live graph is broken on purpose; what reaches the actuators?"))
+    add_parameters(studies.add_parser("parameters", help="random changes of parameters while the robot moves"))
     add_soak(studies.add_parser("soak", help="the live graph for a long while: memory, file handles, deadline misses"))
     return top
 
@@ -146,6 +148,13 @@ def add_faults(faults: argparse.ArgumentParser) -> None:
     faults.add_argument("--seed", type=int, default=0, help="of the moments of the faults (default 0)")
     faults.add_argument("--list", action="store_true", help="say the names of the faults and end")
     faults.add_argument("--json", type=Path, help="write one row a fault to this file")
+
+
+def add_parameters(parameters: argparse.ArgumentParser) -> None:
+    """Arguments of ``mbrl_ros bench parameters``."""
+    parameters.add_argument("--count", type=positive, default=1000, help="changes, 25 a second (default 1000)")
+    parameters.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
+    parameters.add_argument("--json", type=Path, help="write all figures to this file")
 
 
 def add_soak(soak: argparse.ArgumentParser) -> None:

@@ -26,7 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     owner = OWNERS[arguments.command]
     with ServiceClient(arguments.namespace) as client:
         if file is not None:
-            client.set(owner, "start_model", str(file.resolve()), arguments.timeout)
+            (taken,) = client.set(owner, {"start_model": str(file.resolve())})
+            if not taken[0]:
+                raise ConfigError(taken[1])
         done, said = client.trigger(f"{owner}/{arguments.action}", arguments.timeout)
     print(said, file=sys.stdout if done else sys.stderr)
     return 0 if done else 1
