@@ -1,9 +1,9 @@
 """Writes the transitions of a store as a bag that `ros2 bag play` reads, without ROS.
 
-Topics: `observation`, `applied_command` and `trial` as they were, and `joint_states` with the values of the
-observations (what the sensors said is not stored), for tools that show the robot. Headers carry the true stamps. The
-times by which a bag is played do not: a pause between two trials or two days becomes one of `PAUSE_NS`, or else
-playing it would wait as long.
+Topics: `observation`, `applied_command` and `trial` as they were, and `joint_states` and `odom` with the values of the
+observations (what the sensors said is not stored), for tools that show the robot. Never the robot's own command topic:
+playing a bag must not move a robot. Headers carry the true stamps. The times by which a bag is played do not: a pause
+between two trials or two days becomes one of `PAUSE_NS`, or else playing it would wait as long.
 """
 
 import shutil
@@ -28,14 +28,21 @@ from mbrl_ros.data.bag_reader import (
     BagError,
     topic_prefix,
 )
+from mbrl_ros.data.base_odometry import ODOMETRY, has_pose, odometry
 from mbrl_ros.data.store_format import Row
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.robots.command_messages import COMMAND_FIELDS
 
 FORMATS = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
-JOINT_STATES = "joint_states"
+JOINT_STATES, ODOM = "joint_states", "odom"
 # In the order in which messages of one stamp are played.
-TOPICS = {TRIAL: STATUS, JOINT_STATES: JOINT_STATE, OBSERVATION: JOINT_STATE, APPLIED: JOINT_STATE}
+TOPICS = {
+    TRIAL: STATUS,
+    JOINT_STATES: JOINT_STATE,
+    ODOM: ODOMETRY,
+    OBSERVATION: JOINT_STATE,
+    APPLIED: JOINT_STATE,
+}
 BAG_VERSION: Literal[8] = (
     8  # of rosbag2's metadata: read by Humble, Iron and Jazzy; 9 says QoS in words, which Humble refuses
 )
@@ -66,11 +73,10 @@ def export_bag(rows: Sequence[Row], layout: StateLayout, robot: str, out: Path, 
     if not rows:
         raise BagError(f"{out}: there are no transitions to export")
     messages = list(played(rows, names_of(layout), robot, round(NANOSECONDS * layout.dt)))
-    times = play_times(messages)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".bag_", dir=out.parent) as folder:
-            write(Path(folder) / out.name, kind, robot, namespace, zip(times, messages, strict=True))
+            write(Path(folder) / out.name, kind, robot, namespace, messages)
             shutil.move(Path(folder) / out.name, out)
     except (WriterError, OSError) as error:
         raise BagError(f"{out}: cannot write the bag: {error}") from None
@@ -108,8 +114,9 @@ def names_of(layout: StateLayout) -> Names:
     return Names(joints, base, [name for name, _ in parts], COMMAND_FIELDS[interfaces.pop()])
 
 
-def write(path: Path, kind: str, robot: str, namespace: str, messages: Iterator[tuple[int, Message]]) -> None:
-    """Write all messages at their times."""
+def write(path: Path, kind: str, robot: str, namespace: str, messages: Sequence[Message]) -> None:
+    """Write all messages at the times at which they are to be played."""
+    used = {name for _, name, _ in messages}
     writer = Writer(path, version=BAG_VERSION, storage_plugin=FORMATS[kind])
     writer.set_custom_data("robot", robot)
     with writer:
@@ -121,8 +128,9 @@ def write(path: Path, kind: str, robot: str, namespace: str, messages: Iterator[
                 offered_qos_profiles=[offered(latched=name == TRIAL)],
             )
             for name, msgtype in TOPICS.items()
+            if name in used
         }
-        for time, (_, name, message) in messages:
+        for time, (_, name, message) in zip(play_times(messages), messages, strict=True):
             writer.write(connections[name], time, TYPES.serialize_cdr(message, TOPICS[name]))
 
 
@@ -176,25 +184,31 @@ def require_unbroken(last: Row | None, row: Row) -> None:
 
 
 def observation(stamp_ns: int, names: Names, x: np.ndarray) -> Iterator[Message]:
-    """The observation x (nx,), the base among the positions as the estimator has it, and the joints alone."""
+    """The observation x (nx,), the base among the positions as the estimator has it, and joints and base alone."""
     n = len(names.joints)
     position, velocity, base = x[:n], x[n : 2 * n], x[2 * n :]
-    yield stamp_ns, JOINT_STATES, joint_state(stamp_ns, "", names.joints, position=position, velocity=velocity)
+    if names.joints:
+        yield stamp_ns, JOINT_STATES, joint_state(stamp_ns, "", names.joints, position=position, velocity=velocity)
+    if has_pose(names.base):
+        entries = dict(zip(names.base, base.tolist(), strict=True))
+        yield stamp_ns, ODOM, odometry(TYPES.types, header(stamp_ns, "odom"), entries)
     whole = {"position": np.concatenate([position, base]), "velocity": np.concatenate([velocity, np.zeros(len(base))])}
     yield stamp_ns, OBSERVATION, joint_state(stamp_ns, "", names.joints + names.base, **whole)
+
+
+def header(stamp_ns: int, frame_id: str) -> Any:
+    """A std_msgs/Header."""
+    stamp = TYPES.types["builtin_interfaces/msg/Time"](sec=stamp_ns // NANOSECONDS, nanosec=stamp_ns % NANOSECONDS)
+    return TYPES.types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
 
 
 def joint_state(stamp_ns: int, frame_id: str, names: list[str], **values: np.ndarray) -> Any:
     """A sensor_msgs/JointState."""
     empty = np.zeros(0)
-    header = TYPES.types["std_msgs/msg/Header"](
-        stamp=TYPES.types["builtin_interfaces/msg/Time"](sec=stamp_ns // NANOSECONDS, nanosec=stamp_ns % NANOSECONDS),
-        frame_id=frame_id,
-    )
     arrays = {
         key: np.ascontiguousarray(values.get(key, empty), dtype=float) for key in ("position", "velocity", "effort")
     }
-    return TYPES.types[JOINT_STATE](header=header, name=names, **arrays)
+    return TYPES.types[JOINT_STATE](header=header(stamp_ns, frame_id), name=names, **arrays)
 
 
 def trial_message(index: int, robot: str) -> Any:

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Writer
 
 from mbrl_ros.data import bag_import
 from mbrl_ros.data.bag_commands import CHANGED, RobotCommands
-from mbrl_ros.data.bag_export import FORMATS, TYPES, joint_state
+from mbrl_ros.data.bag_export import FORMATS, TYPES, export_bag, joint_state
 from mbrl_ros.data.bag_import import import_events
 from mbrl_ros.data.bag_reader import JOINT_STATE, BagError, read_events
+from mbrl_ros.data.base_odometry import orientation
 from mbrl_ros.data.recorded_topics import COMMAND_TYPES
 from mbrl_ros.estimation.config import FilterConfig
+from mbrl_ros.estimation.rotation import roll_pitch_yaw
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.robots.interfaces import COMMAND_INTERFACES
 
@@ -240,3 +243,32 @@ def test_the_sensors_fall_silent(tmp_path):
     times = [(row.stamp_ns - START) // (100 * MS) for row in found.rows]
     assert not set(times) & {11, 12, 13, 14} and {5, 20} <= set(times)
     assert any("observation" in reason for reason in found.left_out) and bag_import.GAP not in found.left_out
+
+
+@pytest.mark.parametrize("storage", FORMATS)
+def test_a_base_is_exported_with_odometry_and_comes_back_bit_for_bit(tmp_path, storage):
+    """The planar pose against the closed form of the circle; nothing is on the topic that moves the robot."""
+    found = load(record(tmp_path / "driven", storage, moving(BASE, 10)), BASE)
+    export_bag(found.rows, BASE.layout, BASE.name, tmp_path / "bag", storage)
+    with AnyReader([tmp_path / "bag"]) as reader:
+        topics = {c.topic: c.msgtype for c in reader.connections}
+        odom = [reader.deserialize(d, c.msgtype) for c, _, d in reader.messages() if c.topic == "/odom"]
+    assert topics["/odom"] == "nav_msgs/msg/Odometry" and set(topics) == {
+        "/trial", "/odom", "/observation", "/applied_command"
+    }  # fmt: skip
+    assert len(odom) == len(found.rows) + 1
+    for message, row in zip(odom, found.rows, strict=False):
+        pose, turned = message.pose.pose, message.pose.pose.orientation
+        assert (pose.position.x, pose.position.y) == (row.x[0], row.x[1])
+        assert 2 * np.arctan2(turned.z, turned.w) == pytest.approx(row.x[2]) and turned.x == turned.y == 0.0
+        assert (message.twist.twist.linear.x, message.twist.twist.angular.z) == (row.x[3], row.x[4])
+    again = load(tmp_path / "bag", BASE)
+    assert [(r.stamp_ns, *(v.tobytes() for v in (r.x, r.u, r.x_next))) for r in again.rows] == [
+        (r.stamp_ns, *(v.tobytes() for v in (r.x, r.u, r.x_next))) for r in found.rows
+    ]
+
+
+def test_an_orientation_from_angles_is_that_of_the_estimator():
+    for angles in [(0.3, -0.5, 2.0), (-1.0, 0.7, -3.0)]:
+        entries = dict(zip(("base_roll", "base_pitch", "base_yaw"), angles, strict=True))
+        assert roll_pitch_yaw(orientation(entries)) == pytest.approx(angles)

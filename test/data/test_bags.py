@@ -321,7 +321,7 @@ def test_what_is_no_bag_or_a_damaged_one_is_refused(rows, tmp_path):
     with pytest.raises(BagError, match="no such bag"):
         load(tmp_path / "nothing")
     (tmp_path / "killed").mkdir()
-    with pytest.raises(BagError, match=r"metadata.yaml is missing.*reindex"):
+    with pytest.raises(BagError, match=r"metadata.yaml is missing.*mbrl_ros bag recover"):
         load(tmp_path / "killed")
     for kind in FORMATS:
         export(rows, tmp_path / kind, kind)
