@@ -92,28 +92,32 @@ def build(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
 
 def check(field: dataclasses.Field, value: Any) -> Any:
     """Return `value` in the field's type, or raise ConfigError that names field, value and what is allowed."""
-    problem = ConfigError(f"{field.name}: {value!r} is not allowed; expected {allowed(field)}")
-    if typing.get_origin(field.type) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise problem
-        return tuple(check_scalar(field, float, v, problem) for v in value)
-    return check_scalar(field, field.type, value, problem)
+    if typing.get_origin(field.type) is not tuple:
+        return check_scalar(field, field.type, value, value)
+    if not isinstance(value, (list, tuple)):
+        raise not_allowed(field, value)
+    return tuple(check_scalar(field, float, v, value) for v in value)
 
 
-def check_scalar(field: dataclasses.Field, kind: Any, value: Any, problem: ConfigError) -> Any:
-    """Check one scalar against type, choices and range; an int is accepted where a float is expected."""
+def not_allowed(field: dataclasses.Field, value: Any) -> ConfigError:
+    """What is wrong with a value."""
+    return ConfigError(f"{field.name}: {value!r} is not allowed; expected {allowed(field)}")
+
+
+def check_scalar(field: dataclasses.Field, kind: Any, value: Any, whole: Any) -> Any:
+    """Check one scalar of a value against type, choices and range; an int is accepted where a float is expected."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise problem
+        raise not_allowed(field, whole)
     meta = field.metadata
     if meta["choices"] and value not in meta["choices"]:
-        raise problem
+        raise not_allowed(field, whole)
     if kind in (int, float):
         below = meta["low"] is not None and value < meta["low"]
         above = meta["high"] is not None and value > meta["high"]
         if math.isnan(value) or below or above:
-            raise problem
+            raise not_allowed(field, whole)
     return value
 
 

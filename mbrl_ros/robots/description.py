@@ -1,6 +1,5 @@
 """A robot in one YAML beside its URDF: joints and base, sensors, command interface, limits, rates, delay, task."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
@@ -195,20 +194,21 @@ def load_robot(name_or_path: str) -> RobotDescription:
     if not path.is_file():
         raise UnknownNameError("robot", name_or_path, robot_names())
     status = path.stat()
-    return from_mapping(copy.deepcopy(read_yaml(path, status.st_mtime_ns, status.st_size)), path)
+    return described(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=8)
-def read_yaml(path: Path, changed_ns: int, size: int) -> Any:
-    """Content of a YAML, read once as long as the file stays as it is: every check of a parameter asks for it.
+def described(path: Path, changed_ns: int, size: int) -> RobotDescription:
+    """The robot of a file, read once as long as the file stays as it is: every check of a parameter asks for it.
 
     Raises:
-        ConfigError: it is not YAML.
+        ConfigError: see `load_robot`.
     """
     try:
-        return yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
+    return from_mapping(values, path)
 
 
 def from_mapping(values: Any, path: Path) -> RobotDescription:
