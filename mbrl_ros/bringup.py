@@ -33,6 +33,9 @@ ENVIRONMENT = {  # one thread each: the products are small, and the cores are sh
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
+    # glibc hands arrays of 128 KiB and more back at once, and the kernel clears them again: half of a fit's time
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
 }
 PACKAGES = {  # package of the nodes or the report -> what installs it
     "rclpy": "source a ROS 2 Jazzy installation, or pip install -r requirements-ros.txt",
