@@ -142,8 +142,9 @@ def another(field: Any) -> Any:
     if field.type is bool:
         return not field.default
     low, high = field.metadata["low"], field.metadata["high"]
-    up = field.default + 1
-    return field.type(up if high is None or up <= high else (low + field.default) / 2)
+    if high is None or field.default + 1 <= high:
+        return field.type(field.default + 1)
+    return field.type((field.default + (high if field.default < high else low)) / 2)
 
 
 def send(client: Any, wishes: Iterator[Change], rate: float) -> dict[str, Any]:
