@@ -172,8 +172,9 @@ def stored_rows(path: Path, replay: Replay) -> tuple[list[Row], dict[int, Row] |
     stamps = {o.stamp_ns for o in replay.recording.observations}
     rows = read_robot_rows(path, replay.robot.name, replay.robot.layout)
     inside = [i for i, row in enumerate(rows) if row.stamp_ns in stamps]
-    first = inside[0] if inside else len(rows)
-    return rows[:first], {rows[i].stamp_ns: rows[i] for i in inside}
+    if not inside:
+        return rows, {}
+    return rows[: inside[0]], {row.stamp_ns: row for row in rows[inside[0] : inside[-1] + 1]}
 
 
 def run_planner(replay: Replay) -> Any:
