@@ -1,6 +1,6 @@
-"""Takes a picture of a page in headless Chromium: ``screenshot.py URL FILE.png [SECONDS [TEXT]]``.
+"""Takes a picture of a page in headless Chromium: ``screenshot.py URL FILE.png [SECONDS [TEXT [WIDTHxHEIGHT]]]``.
 
-It waits for some seconds, and then until the page has the text.
+It waits for some seconds, and then until the page has the text. A size narrower than 600 pixels is that of a phone.
 
 Needs a Chromium and the package websockets, which comes with viser. ``chromium --screenshot`` alone would not do: it
 takes its picture when the page has loaded, before the first data have come.
@@ -17,7 +17,8 @@ from pathlib import Path
 
 from websockets.sync.client import ClientConnection, connect
 
-SIZE = (1300, 1150)  # pixels
+SIZE = "1300x1150"  # pixels
+PHONE = 600  # pixels; narrower pages are shown as a phone shows them
 PATIENCE = 60.0  # s, longest wait for the text
 FLAGS = ("--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 
@@ -28,11 +29,12 @@ def ask(socket: ClientConnection, method: str, **parameters: object) -> dict:
     return json.loads(socket.recv(timeout=60))["result"]
 
 
-def main(url: str, path: str, seconds: str = "15", text: str = "") -> None:
+def main(url: str, path: str, seconds: str = "15", text: str = "", size: str = SIZE) -> None:
     """Open the page, wait, write the picture."""
+    width, height = map(int, size.split("x"))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        size = f"--window-size={SIZE[0]},{SIZE[1]}"
-        command = ["chromium", *FLAGS, size, "--remote-debugging-port=0", f"--user-data-dir={profile}", url]
+        window = f"--window-size={width},{height}"
+        command = ["chromium", *FLAGS, window, "--remote-debugging-port=0", f"--user-data-dir={profile}", url]
         browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(float(seconds))
@@ -40,6 +42,8 @@ def main(url: str, path: str, seconds: str = "15", text: str = "") -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
                 page = next(target for target in json.load(answer) if target["type"] == "page")
             with connect(page["webSocketDebuggerUrl"], max_size=None) as socket:
+                screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < PHONE}
+                ask(socket, "Emulation.setDeviceMetricsOverride", **screen)
                 end = time.monotonic() + PATIENCE
                 there = f"document.body.innerText.includes({json.dumps(text)})"
                 while not ask(socket, "Runtime.evaluate", expression=there)["result"]["value"]:

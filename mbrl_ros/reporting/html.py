@@ -35,13 +35,13 @@ section.problems { border-left: 4px solid var(--bad); overflow-wrap: anywhere; }
 figure { margin: 8px 0 0; }
 img { display: block; width: 100%; max-width: 620px; height: auto; margin: 0 auto; }
 svg { display: block; width: 100%; height: auto; }
-svg.legend { max-width: 440px; }
-.pair svg.legend { max-width: 620px; }
+svg.legend { max-width: 400px; }
+.pair svg.legend { max-width: 540px; }
 .parts { display: grid; gap: 0 16px; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); }
 .wide { grid-column: 1 / -1; }
 .charts { display: grid; gap: 8px 12px; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); }
-.pair .charts { grid-template-columns: minmax(0, 1fr); }
-.charts > svg { max-width: 620px; }
+.pair .charts { grid-template-columns: minmax(0, 1fr); max-width: 540px; }
+.charts > svg { max-width: 540px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 7px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }

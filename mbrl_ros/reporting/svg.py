@@ -8,12 +8,12 @@ import numpy as np
 from mbrl_ros.reporting.axes import Axis, plain
 from mbrl_ros.reporting.chart import Band, Bars, Chart, Figure, Layer, Line, Marks, Rule, Stripe
 
-WIDTH = 400.0  # of every chart, in pixels on a phone: its text is then as large there as it is here
+WIDTH = 340.0  # of every chart, in pixels on a phone: its text is then as large there as it is here
 LEFT, RIGHT, TOP, BOTTOM, LABEL = 46.0, 10.0, 22.0, 18.0, 14.0
 SIZE, SMALL = 11.5, 10.0  # px, of titles and of ticks
 LETTER = 0.56  # width of a letter, in units of its size
-NAME = 64.0  # room for names at the y axis
-BUCKETS = 380  # about a pixel each; of more points the smallest and the largest of each bucket are drawn
+NAME = 78.0  # room for names at the y axis
+BUCKETS = 320  # about a pixel each; of more points the smallest and the largest of each bucket are drawn
 SYMBOLS = {"circle": 3.6, "square": 3.4, "cross": 3.8, "bar": 5.0}  # half their size in px
 INK, SOFT, GRID = "#1f2933", "#52606d", "#e4e7eb"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', Arial, sans-serif"

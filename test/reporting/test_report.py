@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.reporting import report, run_folder
+from mbrl_ros.reporting import report, run_folder, svg
 from mbrl_ros.reporting.page import Content, render
 from mbrl_ros.reporting.run import read_run
 from mbrl_ros.reporting.summary import read_summary, write_summary
@@ -114,7 +114,9 @@ def test_every_picture_has_a_text_and_the_page_fits_a_phone(tmp_path, runs):
     outer = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("viewbox", "").startswith("0 0 ")]
     assert all(attrs.get("aria-label") or attrs.get("aria-hidden") for attrs in outer) and len(outer) > 20
     # Charts are drawn for a phone and scale; nothing has a width of its own that a phone has not.
-    assert {attrs["viewbox"].split()[2] for attrs in outer} == {"400"} and not any("width" in a for a in outer)
+    assert {attrs["viewbox"].split()[2] for attrs in outer} == {f"{svg.WIDTH:g}"} and not any(
+        "width" in a for a in outer
+    )
     assert 'content="width=device-width, initial-scale=1"' in text
     style = text.split("<style>")[1].split("</style>")[0]
     assert "svg { display: block; width: 100%; height: auto; }" in style and "font-size: 16px" in style

@@ -65,5 +65,5 @@ def calibration_chart(curves: Mapping[str, np.ndarray]) -> Chart:
     ]
     for (label, found), colour in zip(curves.items(), (ONE_STEP, PREDICTED), strict=False):
         layers += [Line(LEVELS, found, colour, label), Marks(LEVELS, found, colour)]
-    title = "share of states within the interval (below the line: too sure)"
+    title = "share of states within it (below the line: too sure)"
     return Chart(title, layers, "probability of the predicted interval", (0.0, 1.0), (0.0, 1.02), height=190.0)

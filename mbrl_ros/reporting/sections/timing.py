@@ -63,14 +63,14 @@ def guard_figure(view: TrialView, scored: Mapping[str, int]) -> Figure | None:
         return None
     names = [name for name in (*FLAGS, *sorted(set(flags.tolist()) - set(FLAGS) - {""})) if (flags == name).any()]
     layers = [guard_marks(view.time[flags == name], row, name) for row, name in enumerate(names)]
-    title = "what the guard did: " + (", ".join(f"{n} {(flags == n).sum()}" for n in names) or "nothing")
+    counted = tuple(f"{name} {(flags == name).sum()}" for name in names)
     chart = Chart(
-        title,
+        "what the guard did with the commands, ticks of each flag",
         layers,
         "time (s)",
         time_range(view),
         (-0.6, max(len(names), 1) - 0.4),
-        names=tuple(names),
+        names=counted,
         height=20.0 + 20.0 * len(names),
     )
     text = f"Flags of the command guard during trial {view.index}"
