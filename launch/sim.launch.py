@@ -22,10 +22,11 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from mbrl_ros.bringup import ENCLAVE, ENVIRONMENT, INTERRUPTED, LAST, Ending, clock_of, enclave, exit_status, pin
 from mbrl_ros.config import allowed
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import GRAPH, MANAGER, VISUALIZER, nodes_to_start
+from mbrl_ros.graph import GRAPH, MANAGER, RECORDER, VISUALIZER, nodes_to_start
 from mbrl_ros.models import MODELS
 from mbrl_ros.params_file import OPTIONS, resolve, viewer_parameters, write_run_parameters
 from mbrl_ros.planners import PLANNERS
+from mbrl_ros.recording import add_recorder, finish_recording
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
 from mbrl_ros.robots.description import load_robot, robot_names
 from mbrl_ros.robots.urdf_text import urdf_text
@@ -77,6 +78,12 @@ ARGUMENTS = (
     DeclareLaunchArgument(
         "rviz", default_value="false", choices=BOOLEANS, description="show the robot and what it believes in rviz2"
     ),
+    DeclareLaunchArgument(
+        "record",
+        default_value="false",
+        choices=BOOLEANS,
+        description="write a bag of all that `mbrl_ros replay` needs into the run folder",
+    ),
     DeclareLaunchArgument("log_level", default_value="info", choices=LEVELS, description="level of the ROS loggers"),
 )
 
@@ -92,12 +99,22 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     command_line = shlex.join(["ros2", *sys.argv[1:]])
     names = [spec.name for spec in nodes_to_start(parameters)]
     names += [] if parameters["command_guard"]["autostart"] else [MANAGER.name]
-    seen = prepare_view(parameters, value) if value["rviz"] == "true" else []
+    seen = prepare_beside(parameters, value, path(value["params_file"]))
     folder = write_run_parameters(parameters, path(value["output"]), value["namespace"], command_line)
     run = Run(folder, names)
     nodes = {name: node(name, run.folder / PARAMETERS, value) for name in names}
     handlers = [handler for name, action in nodes.items() for handler in run.handlers(name, action)]
     return [*handlers, *nodes.values(), *(action for name in seen for action in view(name, folder, parameters, value))]
+
+
+def prepare_beside(parameters: dict[str, dict[str, Any]], value: dict[str, str], params_file: Path | None) -> list[str]:
+    """Give what runs beside the graph its parameters; returns what is to be started.
+
+    Raises:
+        MbrlError: something that it needs is not installed, or a parameter is not allowed.
+    """
+    seen = prepare_view(parameters, value) if value["rviz"] == "true" else []
+    return [*seen, add_recorder(parameters, params_file).name] if value["record"] == "true" else seen
 
 
 def prepare_view(parameters: dict[str, dict[str, Any]], value: dict[str, str]) -> list[str]:
@@ -124,8 +141,8 @@ def installed(package: str) -> bool:
 
 
 def view(name: str, folder: Path, parameters: dict[str, dict[str, Any]], value: dict[str, str]) -> list[Node]:
-    """A node that shows the run and is no part of it: closing it ends nothing."""
-    if name == VISUALIZER.name:
+    """A node that shows or records the run and is no part of it: closing it ends nothing."""
+    if name in (VISUALIZER.name, RECORDER.name):
         return [node(name, folder / PARAMETERS, value)]
     main = parameters[LAST]
     robot = load_robot(main["robot"])
@@ -211,6 +228,7 @@ class Run:
     def finish(self, ending: Ending) -> None:
         """Write the report and say how the run ended, with an error (and exit code 1) where a node died."""
         finish_summary(self.folder, ending)
+        finish_recording(self.folder)
         if ending.code != INTERRUPTED:
             make_report(self.folder)
         elif (self.folder / SUMMARY).exists():  # who presses Ctrl-C wants the terminal back

@@ -21,7 +21,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionSource, LaunchService
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import GRAPH, MANAGER, VIEWERS, TrialConfig
+from mbrl_ros.graph import GRAPH, MANAGER, RECORDER, VIEWERS, TrialConfig
 from mbrl_ros.models import MODELS
 from mbrl_ros.params_file import OPTIONS
 from mbrl_ros.planners import PLANNERS
@@ -66,7 +66,7 @@ def params_file(tmp_path, content):
 def test_every_argument_is_declared_with_a_description():
     declared = [a for a in SIM.generate_launch_description().entities if isinstance(a, DeclareLaunchArgument)]
     assert {a.name for a in declared} == {
-        *OPTIONS, "namespace", "params_file", "use_sim_time", "output", "fit_rate", "rviz", "log_level",
+        *OPTIONS, "namespace", "params_file", "use_sim_time", "output", "fit_rate", "rviz", "record", "log_level",
     }  # fmt: skip
     assert all(a.description and a.description != "no description given" for a in declared)
 
@@ -80,6 +80,7 @@ def test_choices_are_the_registries_and_descriptions_name_the_defaults():
         "remote_learner": ["unset", "true", "false"],
         "fit_rate": ["true", "false"],
         "rviz": ["true", "false"],
+        "record": ["true", "false"],
         "lockstep": ["unset", "true", "false"],
         "autostart": ["unset", "true", "false"],
         "gui": ["unset", "true", "false"],
@@ -108,6 +109,23 @@ def test_rviz_comes_with_the_visualizer_and_what_publishes_tf(tmp_path, monkeypa
     assert ("robot_state_publisher" in capsys.readouterr().out) is not publisher
 
 
+def test_a_recorder_beside_the_graph_knows_the_sensors_and_the_models(tmp_path):
+    path = params_file(
+        tmp_path,
+        {
+            "state_estimator": {"filter": {"joint_topics": "left"}},
+            "mpc_controller": {"model_topic": "/fleet/models"},
+            "recorder": {"flush_period": 0.25},
+        },
+    )
+    actions, parameters = started(tmp_path, record="true", params_file=str(path))
+    names = [a.node_executable for a in actions if isinstance(a, Node)]
+    assert names == [*(spec.name for spec in GRAPH), "recorder"]
+    recorder = parameters["recorder"]["ros__parameters"]
+    assert recorder["filter.joint_topics"] == "left" and recorder["model_topic"] == "/fleet/models"
+    assert recorder["flush_period"] == 0.25 and recorder["output"] == str(tmp_path / "run")
+
+
 def test_without_rviz_installed_the_launch_says_so_and_starts_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(SIM, "installed", lambda package: False)
     with pytest.raises(MbrlError, match="rviz2 is not installed: sudo apt install ros-jazzy-rviz2"):
@@ -117,7 +135,7 @@ def test_without_rviz_installed_the_launch_says_so_and_starts_nothing(tmp_path, 
 
 def test_an_executable_for_each_node():
     scripts = {e.name: e.value for e in entry_points(group="console_scripts") if e.value.startswith("mbrl_ros")}
-    nodes = {*(spec.name for spec in (*GRAPH, *VIEWERS, MANAGER)), "link_watchdog"}
+    nodes = {*(spec.name for spec in (*GRAPH, *VIEWERS, RECORDER, MANAGER)), "link_watchdog"}
     assert scripts == {"mbrl_ros": "mbrl_ros.cli:main"} | {name: f"mbrl_ros.nodes.{name}:main" for name in nodes}
 
 
