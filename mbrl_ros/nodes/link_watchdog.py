@@ -18,7 +18,7 @@ from mbrl_ros.nodes.conversions import from_joint_state
 from mbrl_ros.nodes.managed_node import ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, OK, WARN, run
-from mbrl_ros.safety.limits import limits_of
+from mbrl_ros.safety.limits import Limits, limits_of
 from mbrl_ros.safety.link_watchdog import LinkConfig, LinkWatchdog
 from mbrl_ros.safety.safe_action import SafeAction
 
@@ -45,9 +45,18 @@ class LinkWatchdogNode(ManagedNode):
 
     def new_watchdog(self) -> LinkWatchdog:
         """A watchdog from the parameters."""
-        limits = limits_of(self.robot, self.config)
-        safe_action = SafeAction(self.config, limits, self.robot.angles)
-        return LinkWatchdog(self.config, limits, safe_action, self.robot.dt)
+        return LinkWatchdog(self.config, *self.limits_and_safe_action(self.config), self.robot.dt)
+
+    def limits_and_safe_action(self, config: LinkConfig) -> tuple[Limits, SafeAction]:
+        """What the settings make of the robot's limits, never more than these."""
+        limits = limits_of(self.robot, config)
+        return limits, SafeAction(config, limits, self.robot.angles)
+
+    def reconfigure(self, config: Any, groups: dict[str, Any]) -> None:
+        """See ManagedNode; other limits act from the next command on."""
+        made = self.limits_and_safe_action(config)  # nothing changes where this refuses
+        super().reconfigure(config, groups)
+        self.watchdog.change_limits(config, *made)
 
     def examine(self, problems: Problems) -> None:
         """See ManagedNode."""

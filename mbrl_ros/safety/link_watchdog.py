@@ -63,6 +63,10 @@ class LinkWatchdog:
         self._sent: np.ndarray | None = None
         self._held: np.ndarray | None = None
 
+    def change_limits(self, config: LinkConfig, limits: Limits, safe_action: SafeAction) -> None:
+        """Other limits from now on; what it counts and remembers stays. Arguments as of the constructor."""
+        self.config, self._limits, self._safe = config, limits, safe_action
+
     def observe(self, now_ns: int, position: Any, velocity: Any) -> None:
         """Take the joints' positions (n,) and velocities (n,), for safe actions that need them."""
         n = len(self._limits.joints)

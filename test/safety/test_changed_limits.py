@@ -13,6 +13,7 @@ from mbrl_ros.safety.command_limiter import CommandLimiter
 from mbrl_ros.safety.guard import Guard
 from mbrl_ros.safety.guard_config import GuardConfig
 from mbrl_ros.safety.limits import limits_of
+from mbrl_ros.safety.link_watchdog import LinkConfig, LinkWatchdog
 from mbrl_ros.safety.safe_action import SafeAction
 
 ROBOT = load_robot("cartpole")
@@ -91,3 +92,12 @@ def test_a_wider_margin_reports_where_the_robot_is_beyond(margin):
     guard.change_limits(config, limits(position_margin=margin), guard.safe_action)
     stopped = guard.observe(now, now.wall_ns, [1.0, 0.0], [0.0, 0.0])
     assert (stopped is not None) == (margin == 2.0)
+
+
+def test_the_link_watchdog_takes_them_too():
+    config = LinkConfig()
+    watchdog = LinkWatchdog(config, limits(), SafeAction(config, limits(), ROBOT.angles), H)
+    assert watchdog.command(0, [9.0]).tolist() == [9.0]
+    watchdog.change_limits(config, limits(effort_margin=0.5), SafeAction(config, limits(), ROBOT.angles))
+    assert watchdog.command(1, [9.0]).tolist() == [5.0]
+    assert watchdog.counts["passed"] == 2
