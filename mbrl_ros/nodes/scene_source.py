@@ -59,6 +59,7 @@ class SceneSource:
             (Float64MultiArray, "mpc_controller/candidates", self.on_candidates, NEWEST),
             (JointState, "mpc_controller/telemetry", self.on_tick, NEWEST),
             (JointState, "trial_manager/telemetry", self.on_trial_end, QoSProfile(depth=10)),
+            (JointState, "mpc_controller/goal", self.on_goal, LATCHED),
             (DiagnosticStatus, "trial", self.on_trial, LATCHED),
             (UInt8MultiArray, self._node.config.model_topic, self.on_model, LATCHED),
         )
@@ -109,6 +110,14 @@ class SceneSource:
     def on_trial_end(self, message: JointState) -> None:
         """Figures of a trial."""
         self.trials.append(from_scalars(message))
+
+    def on_goal(self, message: JointState) -> None:
+        """Where the robot is to be; entries that do not matter are drawn at zero."""
+        state, entries = self._node.robot.layout.state, from_scalars(message)
+        goal = np.array([entries.get(name, 0.0) for name in state])
+        if not np.isfinite(goal).all():
+            raise MessageError("goal: expected finite numbers")
+        self._goal = self.kinematics.point(goal) if entries else self._goal
 
     def on_trial(self, message: DiagnosticStatus) -> None:
         """A phase of the trials; a plan is of no interest after its trial."""

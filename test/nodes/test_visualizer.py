@@ -235,3 +235,24 @@ def test_meshes_of_a_description_are_found_from_anywhere(tmp_path):
     assert urdf_text(path) == (
         f'<mesh filename="file://{tmp_path}/a.stl"/><mesh scale="1 1 1" filename="package://b/c.stl"/>'
     )
+
+
+def test_the_goal_is_drawn_where_the_controller_says(graph):
+    subscriptions = graph.look()
+    send = graph.node.create_publisher(JointState, "mpc_controller/goal", LATCHED)
+    send.publish(to_scalars(1, {"cart_slider/position": 1.25, "pole_hinge/position": 0.0}))
+    expected = KINEMATICS.point(np.array([1.25, 0.0, 0.0, 0.0]))
+
+    def there():
+        graph.send_tick()
+        goals = [m for picture in graph.pictures[-1:] for m in picture.markers if m.ns == "goal"]
+        return any(np.allclose([p.x, p.y, p.z], expected, atol=1e-6) for m in goals for p in places(m))
+
+    assert graph.until(there)
+    for subscription in subscriptions:
+        graph.node.destroy_subscription(subscription)
+
+
+def places(marker):
+    """Where a marker's spheres are."""
+    return marker.points or [marker.pose.position]
