@@ -53,6 +53,8 @@ def graph():
         node.bring_up()
         for name, types in node.get_publisher_names_and_types_by_node(node.get_name(), "/"):
             found[name] |= set(types)
+        for name, types in node.get_subscriber_names_and_types_by_node(node.get_name(), "/"):
+            found[f"heard {name}"] |= set(types)
     yield found
     for node in nodes:
         node.destroy_node()
@@ -83,6 +85,11 @@ def test_every_display_of_rviz_shows_a_topic_of_the_graph(graph):
         assert topic["Durability Policy"] == ("Transient Local" if latched else "Volatile")
         shown.append(topic["Value"])
     assert shown == ["robot_description", "visualizer/plan_path", "visualizer/markers"]
+
+
+def test_the_goal_tool_of_rviz_speaks_to_the_controller(graph):
+    (tool,) = (tool for tool in RVIZ["Tools"] if tool["Class"].endswith("SetGoal"))
+    assert graph[f"heard /{tool['Topic']['Value']}"] == {"geometry_msgs/msg/PoseStamped"}
 
 
 def test_rviz_knows_every_kind_of_marker():
