@@ -17,10 +17,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from mbrl_ros.errors import MbrlError, MessageError
-from mbrl_ros.graph import NODES
-from mbrl_ros.nodes.conversions import STATE, status_name, to_status
+from mbrl_ros.graph import GRAPH, NODES
+from mbrl_ros.nodes.conversions import STATE, own_statuses, status_name, to_status
 from mbrl_ros.nodes.parameters import follow_changes, load_configuration
-from mbrl_ros.nodes.streams import Stream, figures, stale
+from mbrl_ros.nodes.streams import NODE_SILENT, Stream, figures, stale
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.transport import over_udp
 
@@ -28,6 +28,7 @@ DEPTH = 50
 WAITING_FOR = "waiting_for"  # key of the diagnostics under which a node names the topics without another end
 LIFECYCLE = "lifecycle"  # key of the diagnostics for the state of the node's life cycle
 STREAMS, SILENT = "streams", "silent"  # name of the status of rates and ages, and its key for what is silent
+NAMES = {spec.name for spec in GRAPH}
 RELIABLE = QoSProfile(depth=DEPTH)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 LOCKSTEP = QoSProfile(depth=DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -134,6 +135,16 @@ class GraphNode(Node):
             self.refused += 1
             self.last_refused = str(error)
             self.get_logger().error(f"message refused: {error}", throttle_duration_sec=1.0)
+
+    def note_nodes(self, message: DiagnosticArray) -> list[tuple[str, DiagnosticStatus]]:
+        """Count what the other nodes of the graph say as a stream each: one that has died without a word is named.
+
+        Returns their names and states.
+        """
+        found = [(n, s) for n, s in own_statuses(message, self.get_namespace()) if n in NODES and n != self.get_name()]
+        for name in {n for n, _ in found} & NAMES:  # nobody misses a viewer that was closed
+            self._heard.setdefault(f"{name} (node)", Stream(NODE_SILENT)).note()
+        return found
 
     def note_sent(self, topic: str) -> None:
         """Count a message of a periodic stream that this node has published."""

@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu, JointState
@@ -25,7 +26,7 @@ from mbrl_ros.nodes.conversions import (
 )
 from mbrl_ros.nodes.managed_node import ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
-from mbrl_ros.nodes.pipeline_node import OK, WARN, run
+from mbrl_ros.nodes.pipeline_node import OK, RELIABLE, WARN, run
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.robots.sensors import estimator_config
 
@@ -66,6 +67,8 @@ class StateEstimator(ManagedNode):
         self.delays = measured_delays(cfg, robot)
         self.observations = self.publish_to(JointState, "observation")
         self.listen(cfg)
+        noted = self.received(self.note_nodes, None, "")  # so that the trial manager's death, too, is told by somebody
+        self.create_subscription(DiagnosticArray, "/diagnostics", noted, RELIABLE)
         if cfg.rate > 0:
             self.output_clock = OutputClock(round(NANOSECONDS / cfg.rate))
             self.create_wall_timer(1.0 / cfg.rate, self.guarded(self.on_timer))

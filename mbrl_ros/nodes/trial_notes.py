@@ -18,14 +18,12 @@ from mbrl_ros.control.task_history import TaskHistory
 from mbrl_ros.control.trial_record import TrialRecord
 from mbrl_ros.control.trial_switch import TrialSwitch
 from mbrl_ros.errors import ConfigError, MessageError
-from mbrl_ros.graph import NODES
 from mbrl_ros.nodes.conversions import (
     from_command,
     from_joint_state,
     from_observation,
     from_scalars,
     from_time,
-    own_statuses,
     status_values,
 )
 from mbrl_ros.nodes.pipeline_node import RELIABLE, WAITING_FOR, PipelineNode
@@ -106,10 +104,9 @@ class TrialNotes(PipelineNode):
 
     def on_diagnostics(self, message: DiagnosticArray) -> None:
         """Who is up and connected."""
-        for name, status in own_statuses(message, self.get_namespace()):
-            if name in NODES:
-                self.waiting[name] = status_values(status).get(WAITING_FOR, "")
-                self.heard_at[name] = time.monotonic()
+        for name, status in self.note_nodes(message):
+            self.waiting[name] = status_values(status).get(WAITING_FOR, "")
+            self.heard_at[name] = time.monotonic()
 
     def on_ready(self, message: String) -> None:
         """A node has taken up a phase."""

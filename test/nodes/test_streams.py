@@ -33,6 +33,12 @@ def test_what_is_silent_has_no_rate_and_is_stale():
     assert stale({"a": it, "b": Stream()}, 3.1) == ["a: silent for 2.0 s", "b: nothing yet"]
 
 
+def test_a_stream_may_have_a_patience_of_its_own():
+    it = Stream(3.0)
+    it.note(1.0)
+    assert stale({"a": it}, 3.9) == [] and stale({"a": it}, 4.1) == ["a: silent for 3.1 s"]
+
+
 def test_one_message_makes_no_rate():
     assert stream(1.0).rate(1.0) == stream(1.0, 1.0).rate(1.0) == stream().rate(1.0) == 0.0
     assert stream().age(1.0) == math.inf
