@@ -6,8 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mbrl_ros.data.bag_recovery import PARAMETERS
-from mbrl_ros.data.bag_writer import bags_in
+from mbrl_ros.data.bag_folders import PARAMETERS, bags_in
 from mbrl_ros.errors import MissingDependencyError
 from mbrl_ros.graph import RECORDER, NodeSpec
 from mbrl_ros.params_file import viewer_parameters
@@ -20,8 +19,11 @@ def add_recorder(parameters: dict[str, dict[str, Any]], params_file: Path | None
         MissingDependencyError: nothing that writes bags is installed.
         ConfigError: a parameter of the recorder is not allowed.
     """
-    if find_spec("rosbags") is None:
-        raise MissingDependencyError("rosbags is not installed: pip install -r requirements.txt")
+    if find_spec("rosbags") is None and find_spec("ros2bag") is None:
+        raise MissingDependencyError(
+            "record: nothing that writes bags is installed: pip install -r requirements.txt for rosbags, "
+            "or sudo apt install ros-jazzy-rosbag2 ros-jazzy-rosbag2-storage-mcap"
+        )
     parameters[RECORDER.name] = viewer_parameters(RECORDER, parameters, params_file, shared_with(parameters))
     return RECORDER
 

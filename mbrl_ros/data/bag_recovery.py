@@ -16,12 +16,12 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.rosbag2.storage_mcap import decompress, get_qos
 
 from mbrl_ros.data.bag_export import BAG_VERSION, TYPES
+from mbrl_ros.data.bag_folders import PARAMETERS
 from mbrl_ros.data.bag_reader import BagError
 
 MAGIC = b"\x89MCAP0\r\n"
 SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F
 HEAD = 9  # bytes of opcode and length before each record
-PARAMETERS = "parameters.yaml"
 
 
 @dataclass(frozen=True)

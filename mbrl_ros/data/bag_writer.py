@@ -20,18 +20,6 @@ from mbrl_ros.data.bag_reader import BagError
 from mbrl_ros.data.recorded_topics import RecordedTopic
 
 CLOSE_TIMEOUT = 2.5  # s that closing waits for a slow disk
-BAG = "bag"
-
-
-def next_bag(folder: Path) -> Path:
-    """Where the next bag of a run folder goes: ``bag``, or where there is one, ``bag_2``, ``bag_3``, ..."""
-    names = [BAG, *(f"{BAG}_{number}" for number in range(2, 1000))]
-    return next(folder / name for name in names if not (folder / name).exists())
-
-
-def bags_in(folder: Path) -> list[Path]:
-    """Bags of a run folder, the oldest first."""
-    return sorted((p for p in folder.glob(f"{BAG}*") if p.is_dir()), key=lambda p: int(p.name.partition("_")[2] or 1))
 
 
 class BagWriter:

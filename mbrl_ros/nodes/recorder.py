@@ -13,8 +13,7 @@ from typing import Any
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
-from mbrl_ros.data.bag_recovery import PARAMETERS
-from mbrl_ros.data.bag_writer import BagWriter, next_bag
+from mbrl_ros.data.bag_folders import PARAMETERS, next_bag
 from mbrl_ros.data.recorded_topics import DESCRIPTION, RecordedTopic, recorded_topics
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.nodes.pipeline_node import ERROR, LATCHED, OK, WARN, PipelineNode, run, spin_until
@@ -64,8 +63,10 @@ class Recorder(PipelineNode):
             raise ConfigError("bag: empty, and there is no run folder (output); expected the name of a new folder")
         return next_bag(Path(self.config.output))
 
-    def begin_bag(self) -> BagWriter:
+    def begin_bag(self) -> Any:
         """Make the bag, with the run's parameters in it, and listen."""
+        from mbrl_ros.data.bag_writer import BagWriter  # needs rosbags, which rosbag2 does not
+
         cfg = self.config
         writer = BagWriter(self.path, self.topics, round(1e6 * cfg.buffer_mb), cfg.flush_period)
         parameters = Path(cfg.output) / PARAMETERS
@@ -76,7 +77,7 @@ class Recorder(PipelineNode):
             self.create_subscription(message_class(topic.type), topic.name, callback, qos_of(topic), raw=True)
         return writer
 
-    def on_message(self, writer: BagWriter, topic: str, data: bytes, info: Mapping[str, int]) -> None:
+    def on_message(self, writer: Any, topic: str, data: bytes, info: Mapping[str, int]) -> None:
         """Pass a message on, at the time at which it was sent: so the bag has causes before their effects.
 
         What was sent before the recording began (latched topics) comes at its beginning.
@@ -112,7 +113,7 @@ class Recorder(PipelineNode):
         if self.recording.problem:
             return
         self.recording.close()
-        if self.recording.problem and isinstance(self.recording, BagWriter):
+        if self.recording.problem and not isinstance(self.recording, Rosbag2Recording):
             self.get_logger().error(self.recording.problem)
             self.exit_code = 1
 

@@ -8,8 +8,7 @@ import yaml
 
 from mbrl_ros.config import build
 from mbrl_ros.data.bag_reader import BagError
-from mbrl_ros.data.bag_recovery import PARAMETERS
-from mbrl_ros.data.bag_writer import bags_in
+from mbrl_ros.data.bag_folders import PARAMETERS, bags_in
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.graph import NODES, ROS_PARAMETERS, configure, group_classes, node_parameters
 from mbrl_ros.params_file import as_used, check_namespace, check_parameters, read_params_file

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from mbrl_ros.data.bag_export import TYPES
+from mbrl_ros.data.bag_folders import bags_in, next_bag
 from mbrl_ros.data.bag_reader import BagError, opened
 from mbrl_ros.data.bag_recovery import recover_bag
-from mbrl_ros.data.bag_writer import BagWriter, bags_in, next_bag
+from mbrl_ros.data.bag_writer import BagWriter
 from mbrl_ros.data.recorded_topics import RecordedTopic
 
 FLOAT, TEXT = "std_msgs/msg/Float64", "std_msgs/msg/String"
@@ -128,3 +129,12 @@ def test_each_bag_of_a_run_folder_has_a_name_of_its_own(tmp_path):
         next_bag(tmp_path).mkdir()
     assert names[:3] == ["bag", "bag_2", "bag_3"]
     assert [path.name for path in bags_in(tmp_path)] == names, "bag_10 comes after bag_9"
+
+
+def test_a_run_that_is_not_recorded_does_not_need_rosbags():
+    code = """
+import sys
+sys.modules["rosbags"] = None
+import mbrl_ros.session, mbrl_ros.recording
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
