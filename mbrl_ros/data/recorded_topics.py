@@ -1,4 +1,7 @@
-"""What a recording of a run holds: everything that estimator, learner and planner have heard and said."""
+"""What a recording of a run holds: everything that estimator, learner and planner have heard and said.
+
+The robot's own command topic is not among it: playing a bag must not move a robot. `applied_command` says the same.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +9,6 @@ from typing import Any
 
 from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.robots.description import RobotDescription
-from mbrl_ros.robots.interfaces import FLOATS, JOINT_STATE, TRAJECTORY, TWIST, TWIST_STAMPED
 from mbrl_ros.robots.sensors import estimator_config
 
 ESTIMATOR = "state_estimator"
@@ -34,13 +36,6 @@ PLAIN = {
     "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
     EVENTS: EVENT_TYPE,
 }
-COMMAND_TYPES = {
-    FLOATS: "std_msgs/msg/Float64MultiArray",
-    JOINT_STATE: JOINTS,
-    TRAJECTORY: "trajectory_msgs/msg/JointTrajectory",
-    TWIST: "geometry_msgs/msg/Twist",
-    TWIST_STAMPED: "geometry_msgs/msg/TwistStamped",
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ def recorded_topics(
     """Everything that is needed to replay a run of this robot, each topic once.
 
     Args:
-        robot: its sensors and its command topic are used.
+        robot: its sensors are used.
         config: the estimator's parameters ``filter``.
         model_topic: where models come from.
         namespace: of the graph.
@@ -79,7 +74,6 @@ def recorded_topics(
     found += [RecordedTopic(name, kind, latched=lockstep) for name, kind in LINKS.items()]
     found += [RecordedTopic(name, kind, latched=True) for name, kind in (LATCHED | {model_topic: MODEL}).items()]
     found += [RecordedTopic(name, kind) for name, kind in PLAIN.items()]
-    found.append(RecordedTopic(robot.output_topic, COMMAND_TYPES[robot.output_message]))
     named = {full_name(t.name, namespace): t for t in reversed(found)}
     return [RecordedTopic(name, t.type, t.reliable, t.latched) for name, t in reversed(named.items())]
 

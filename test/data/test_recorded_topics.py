@@ -1,4 +1,4 @@
-"""What is recorded: of every robot its sensors and its command topic, each topic once, with the namespace."""
+"""What is recorded: of every robot its sensors, each topic once, with the namespace, and nothing that moves it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_all_that_a_replay_needs_is_there_of_every_robot_and_of_a_known_type(nam
     found = topics(robot)
     assert found.keys() >= NEEDED
     assert all(t.type in TYPES.types for t in found.values())
-    assert full_name(robot.output_topic, "") in found
+    assert full_name(robot.output_topic, "") not in found, "playing a bag must not move a robot"
     for sensor in robot.sensors:
         assert found[full_name(sensor.topic, "")].type.endswith(f"/{sensor.type}")
 
