@@ -9,6 +9,7 @@ from typing import Any
 
 from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.robots.description import RobotDescription
+from mbrl_ros.robots.interfaces import FLOATS, JOINT_STATE, TRAJECTORY, TWIST, TWIST_STAMPED
 from mbrl_ros.robots.sensors import estimator_config
 
 ESTIMATOR = "state_estimator"
@@ -28,13 +29,25 @@ LINKS = {  # between nodes of the graph: transient local in lockstep, so that no
     TICKS: JOINTS,
     JUDGED: JOINTS,
 }
-LATCHED = {TRIAL: STATUS, DESCRIPTION: DESCRIPTION_TYPE, "mpc_controller/model_version": "std_msgs/msg/UInt64"}
+LATCHED = {
+    TRIAL: STATUS,
+    DESCRIPTION: DESCRIPTION_TYPE,
+    "mpc_controller/model_version": "std_msgs/msg/UInt64",
+    "mpc_controller/goal": JOINTS,
+}
 PLAIN = {
     PLAN: "trajectory_msgs/msg/JointTrajectory",
     "mpc_controller/plan_uncertainty": "std_msgs/msg/Float64MultiArray",
     SCORED: JOINTS,
     "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
     EVENTS: EVENT_TYPE,
+}
+COMMAND_TYPES = {  # of robots' own command topics, which the bags of others have
+    FLOATS: "std_msgs/msg/Float64MultiArray",
+    JOINT_STATE: JOINTS,
+    TRAJECTORY: "trajectory_msgs/msg/JointTrajectory",
+    TWIST: "geometry_msgs/msg/Twist",
+    TWIST_STAMPED: "geometry_msgs/msg/TwistStamped",
 }
 
 
