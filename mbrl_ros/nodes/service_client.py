@@ -48,7 +48,7 @@ class ServiceClient:
         end = time.monotonic() + timeout
         while not client.service_is_ready():
             if time.monotonic() > end:
-                raise MbrlError(f"no {client.srv_name} here")
+                raise MbrlError(f"no {self._node.resolve_service_name(name)} here")
             time.sleep(0.05)
         future = client.call_async(request)
         while not future.done():

@@ -39,7 +39,7 @@ class TrialServices:
         if not response.success:
             return response
         if not self.forget.service_is_ready():
-            response.success, response.message = False, f"not now: there is no {self.forget.srv_name}"
+            response.success, response.message = False, f"not now: there is no {self.forget.srv_name} here"
             return response
         switch.busy = "the learner is being reset"
         try:

@@ -6,10 +6,12 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
 from hypothesis import given
 from hypothesis import strategies as st
 from sensor_msgs.msg import JointState
 
+from mbrl_ros.errors import MessageError
 from mbrl_ros.nodes import conversions as c
 
 JOINTS = ("a", "b", "c")
@@ -92,3 +94,19 @@ def test_statuses_are_those_of_the_own_namespace():
     message = DiagnosticArray(status=[DiagnosticStatus(name=name) for name in names])
     for namespace, own in (("/", names[0]), ("/a", names[1]), ("/a/b", names[2])):
         assert [(name, status.name) for name, status in c.own_statuses(message, namespace)] == [("mpc_controller", own)]
+
+
+def test_a_pose_as_a_goal():
+    message = PoseStamped()
+    message.header.frame_id = "odom"
+    message.pose = c.to_pose(np.array([1.0, -2.0, 0.5, 0.0, 0.0, 2.0 * np.sin(0.45), 2.0 * np.cos(0.45)]))
+    position, angles = c.from_pose_goal(message, "odom")
+    np.testing.assert_allclose(position, [1.0, -2.0, 0.5])
+    np.testing.assert_allclose(angles, [0.0, 0.0, 0.9], atol=1e-12)
+    with pytest.raises(MessageError, match="frame_id 'odom' is not allowed; expected 'world'"):
+        c.from_pose_goal(message, "world")
+    message.header.frame_id = ""
+    for bad in (np.zeros(7), np.array([np.nan, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])):
+        message.pose = c.to_pose(bad)
+        with pytest.raises(MessageError, match="expected finite numbers and an orientation"):
+            c.from_pose_goal(message, "odom")
