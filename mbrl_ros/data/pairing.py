@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 KEPT = 100  # observations and commands remembered, in periods
+STEPPED_BACK = 3  # observations in a row that are older than that: the clock was set back
 USABLE = ("ok", "limited", "plan", "hold")  # guard flags of commands that acted for their whole period
 
 
@@ -43,9 +44,12 @@ class TransitionPairer:
         self._applied: dict[int, tuple[np.ndarray, str]] = {}
         self._last: int | None = None
         self._trajectory = first_trajectory - 1
+        self._older = 0  # observations in a row that are older than all that is remembered
 
     def observe(self, stamp_ns: int, x: np.ndarray) -> list[Pair]:
         """Take an observation (nx,) and return what it completes."""
+        if self._is_older(stamp_ns):
+            return []
         self._observed[stamp_ns] = x
         return self._complete(stamp_ns - self._dt_ns, stamp_ns)
 
@@ -60,6 +64,20 @@ class TransitionPairer:
             return []
         self._applied[stamp_ns] = (u, flag)
         return self._complete(stamp_ns)
+
+    def _is_older(self, stamp_ns: int) -> bool:
+        """Whether an observation is too old to be of use; a few in a row say that the clock was set back: a new start.
+
+        Otherwise nothing would be paired until the clock had reached again what it once showed.
+        """
+        newest = max(self._observed, default=stamp_ns)
+        self._older = self._older + 1 if stamp_ns < newest - KEPT * self._dt_ns else 0
+        if self._older < STEPPED_BACK:
+            return self._older > 0
+        self._observed.clear()
+        self._applied.clear()
+        self._last, self._older = None, 0
+        return False
 
     def _complete(self, *stamps: int) -> list[Pair]:
         """Transitions that start at one of the stamps and are whole by now."""

@@ -8,7 +8,7 @@ import numpy as np
 FLAGS = {
     "ok": "sent as wished",
     "limited": "sent, cut to a limit",
-    "late": "sent, but its moment had already begun",
+    "late": "sent, but too near its moment, or after it, to act from then on",
     "plan": "the controller failed: sent from its last plan",
     "hold": "the controller failed: the last command is sent again",
     "stale": "refused: its moment is too far from now",

@@ -71,7 +71,7 @@ class GuardConfig(LimitConfig):
 
     timeout: float = option(2.0, "silence after which the controller has failed", unit="periods", low=1.0, high=1000.0)
     late_tolerance: float = option(
-        0.0,
+        -0.1,
         "how far past its stamp a command is still in time; negative leaves time for the way to the actuators",
         unit="periods",
         low=-1.0,

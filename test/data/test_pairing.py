@@ -86,3 +86,17 @@ def test_memory_is_bounded():
     feed(pairer, stream(range(5 * KEPT)))
     assert len(pairer._observed) <= KEPT
     assert len(pairer._applied) <= KEPT
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_costs_a_few_periods_and_nothing_is_paired_across(hours):
+    step = hours * 72_000
+    pairs = feed(TransitionPairer(DT, 0), stream([*range(200, 210), *range(step + 211, step + 221)]))
+    before, after = [p for p in pairs if p[4] == 0], [p for p in pairs if p[4] == 1]
+    assert [p[0] for p in before] == list(range(200, 209)) and len(before) + len(after) == len(pairs)
+    assert [p[0] for p in after] == list(range(step + (211 if hours > 0 else 213), step + 220))
+
+
+def test_a_single_old_observation_changes_nothing():
+    pairs = feed(TransitionPairer(DT, 0), [*stream([1000, 1001]), ("x", 3, ""), ("x", 4, ""), *stream([1002, 1003])])
+    assert [(p[0], p[4]) for p in pairs] == [(1000, 0), (1001, 0), (1002, 0)]

@@ -42,8 +42,8 @@ def robot_limits(interface="effort", rate=np.inf, jerk=np.inf, limit=LIMIT) -> L
 
 
 def make(interface="effort", rate=np.inf, jerk=np.inf, **config) -> Guard:
-    """A disarmed guard."""
-    settings, limits = GuardConfig(**config), robot_limits(interface, rate, jerk)
+    """A disarmed guard; unless a test says otherwise, commands are in time until their stamp."""
+    settings, limits = GuardConfig(**{"late_tolerance": 0.0} | config), robot_limits(interface, rate, jerk)
     return Guard(settings, limits, SafeAction(settings, limits, angles=("b",)), DT)
 
 

@@ -67,7 +67,7 @@ def test_what_was_sent_and_how_fast_stays_where_it_may():
 
 
 def test_the_guard_stays_armed_counts_on_and_uses_the_new_limits():
-    config = GuardConfig()
+    config = GuardConfig(late_tolerance=0.0)
     guard = Guard(config, limits(), SafeAction(config, limits(), ROBOT.angles), H)
     now = Moment(10**9, 10**18)
     guard.observe(now, now.wall_ns, [0.0, 0.0], [0.0, 0.0])
@@ -84,7 +84,7 @@ def test_the_guard_stays_armed_counts_on_and_uses_the_new_limits():
 
 @pytest.mark.parametrize("margin", [0.5, 2.0])
 def test_a_wider_margin_reports_where_the_robot_is_beyond(margin):
-    config = GuardConfig(state_action="stop")
+    config = GuardConfig(state_action="stop", late_tolerance=0.0)
     guard = Guard(config, limits(), SafeAction(config, limits(), ROBOT.angles), H)
     now = Moment(10**9, 10**18)
     guard.observe(now, now.wall_ns, [1.0, 0.0], [0.0, 0.0])
