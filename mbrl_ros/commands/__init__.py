@@ -89,7 +89,7 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
     replay.add_argument("--params-file", type=Path, help="what if: ROS parameter file; --set wins over it")
     replay.add_argument("--robot", help="robot: a name or the path of its YAML (default the recorded one)")
     replay.add_argument("--namespace", help="ROS namespace of the topics (default that of the bag's parameters)")
-    replay.add_argument("--tolerance", type=float, help="difference that still counts as none, see docs/data.md")
+    replay.add_argument("--tolerance", type=float, help="difference that still counts as none (default 1e-9)")
     replay.add_argument("--json", type=Path, help="write every figure to this file")
 
 

@@ -35,8 +35,7 @@ from mbrl_ros.replay.text import said
 from mbrl_ros.reporting.run_folder import TRANSITIONS
 from mbrl_ros.robots.description import RobotDescription, load_robot
 
-LOCKSTEP_TOLERANCE = 1e-9  # of ranges, and of one-step errors
-REAL_TIME_TOLERANCE = 1e-3
+TOLERANCE = 1e-9  # of ranges, and of one-step errors; measured: see docs/data.md
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,8 @@ def prepare(arguments: argparse.Namespace) -> tuple[Replay, Source]:
         robot, groups["filter"], model_topic, namespace if arguments.namespace is None else arguments.namespace
     )
     lockstep = parameters["mpc_controller"]["lockstep"]
-    tolerance = LOCKSTEP_TOLERANCE if lockstep else REAL_TIME_TOLERANCE
     recording = read_recording(bag, source)
-    tolerance = tolerance if arguments.tolerance is None else arguments.tolerance
+    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
     return Replay(recording, robot, parameters, changes, lockstep, tolerance), source
 
 
@@ -171,7 +169,8 @@ def stored_rows(path: Path, replay: Replay) -> tuple[list[Row], dict[int, Row] |
         return [], None
     stamps = {o.stamp_ns for o in replay.recording.observations}
     rows = read_robot_rows(path, replay.robot.name, replay.robot.layout)
-    inside = [i for i, row in enumerate(rows) if row.stamp_ns in stamps]
+    last = max(stamps, default=0)  # of the row that begins here the recording does not have the end
+    inside = [i for i, row in enumerate(rows) if row.stamp_ns in stamps and row.stamp_ns < last]
     if not inside:
         return rows, {}
     return rows[: inside[0]], {row.stamp_ns: row for row in rows[inside[0] : inside[-1] + 1]}

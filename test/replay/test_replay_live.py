@@ -1,10 +1,14 @@
 """A recorded run in lockstep, real processes: its replay agrees to the last bit, and what is changed is found."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,7 +22,7 @@ from mbrl_ros.data.bag_export import BAG_VERSION, TYPES
 from mbrl_ros.data.bag_reader import opened
 from mbrl_ros.data.recorded_topics import recorded_topics
 from mbrl_ros.estimation.config import FilterConfig
-from mbrl_ros.reporting.run_folder import model_versions
+from mbrl_ros.reporting.run_folder import load_trial, model_versions
 from mbrl_ros.robots.description import load_robot
 
 QUICK = {  # small enough for a test; what it learns does not matter here
@@ -29,23 +33,29 @@ QUICK = {  # small enough for a test; what it learns does not matter here
 STEPS = 61  # observations of a trial
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Folder of a recorded run."""
-    folder = tmp_path_factory.mktemp("recorded")
+def start(folder, case):
+    """A recorded run in lockstep."""
     params = folder / "params.yaml"
     params.write_text(yaml.safe_dump({name: {"ros__parameters": values} for name, values in QUICK.items()}))
     environment = dict(os.environ) | {
-        "ROS_DOMAIN_ID": str(1 + (os.getpid() + 71) % 100),
+        "ROS_DOMAIN_ID": str(1 + (os.getpid() + 71 + 9 * case) % 100),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
     options = ["--lockstep", "--seed", "5", "--record", "--no-report", "--params-file", params]
     command = [sys.executable, "-m", "mbrl_ros.cli", "sim", "--output", folder / "run", *options]
-    ended = subprocess.run(
-        [str(word) for word in command], env=environment, capture_output=True, text=True, timeout=240, check=False
+    return subprocess.Popen(
+        [str(word) for word in command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "recorder" not in ended.stdout, (folder / "run" / "logs" / "recorder.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Folder of a recorded run."""
+    folder = tmp_path_factory.mktemp("recorded")
+    process = start(folder, 0)
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert "recorder" not in said, (folder / "run" / "logs" / "recorder.log").read_text()
     return folder / "run"
 
 
@@ -189,6 +199,35 @@ def test_a_run_that_was_killed_is_replayed_from_what_can_be_recovered(run, capsy
     code, _, figures = replay(capsys, tmp_path, tmp_path / "saved", "--only", "estimator", "planner")
     assert code == 0
     assert STEPS < figures["parts"]["estimator"]["recorded"] < 2 * STEPS
+
+
+def process_of(node, folder):
+    """Process number of a node of the run in `folder`, by its command line."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode().split("\0")
+            if f"mbrl_ros.nodes.{node}" in words and str(folder / "parameters.yaml") in words:
+                return int(path.parent.name)
+    return None
+
+
+def test_a_killed_recorder_is_not_missed_and_what_it_wrote_is_replayed(capsys, tmp_path):
+    process, trial = start(tmp_path, 1), tmp_path / "run" / "trials" / "trial_000.npz"
+    end = time.monotonic() + 120
+    while not trial.exists():
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1.2)  # longer than the flush period
+    os.kill(process_of("recorder", tmp_path / "run"), signal.SIGKILL)
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0 and len(load_trial(tmp_path / "run", 1)) == STEPS, said
+    assert "recorder has ended (killed by SIGKILL); the run goes on without it" in said
+    bag = tmp_path / "run" / "bag"
+    assert main(["replay", str(bag)]) == 2 and "mbrl_ros bag recover" in capsys.readouterr().err
+    assert main(["bag", "recover", str(bag), str(tmp_path / "run" / "saved")]) == 0
+    code, said, figures = replay(capsys, tmp_path, tmp_path / "run" / "saved")
+    assert code == 0, said
+    assert figures["parts"]["learner"]["transitions"] >= STEPS - 1, "the first trial is whole"
 
 
 @pytest.mark.parametrize(
