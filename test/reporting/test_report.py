@@ -14,6 +14,7 @@ from mbrl_ros.reporting.page import Content, render
 from mbrl_ros.reporting.run import read_run
 from mbrl_ros.reporting.summary import read_summary, write_summary
 from mbrl_ros.reporting.targets import target_range
+from mbrl_ros.robots.description import load_robot
 from mbrl_ros.tasks.cartpole_swingup import CartpoleSwingup, CartpoleSwingupConfig
 from mbrl_ros.tasks.reach import Reach, ReachConfig
 
@@ -79,6 +80,7 @@ def test_whole_report_is_one_file_with_everything(tmp_path, runs, fast_animation
     for index in range(3):
         assert sum(f"States and actions of trial {index}: " in d for d in drawn) == 5
         assert sum(f"Cost of each tick of trial {index}, by its parts: " in d for d in drawn) == 1
+    assert "States and actions of trial 1: cart_slider/position (m)" in drawn
     assert sum("Uncertainty during trial 1" in d for d in drawn) == 4
     assert sum("Learning curve" in d for d in drawn) == 2
     assert sum(d.startswith("Calibration on trial") for d in drawn) == 2
@@ -348,3 +350,26 @@ def test_summary_is_left_as_it_was(tmp_path, runs):
     make(tmp_path)
     assert (tmp_path / "summary.json").read_bytes() == before
     assert read_summary(tmp_path).trials[0].index == 0
+
+
+@pytest.mark.parametrize("name", ["base", "arm"])
+def test_other_robots_have_all_their_entries_drawn(tmp_path, runs, name):
+    path = runs.robot.urdf.parent / "examples" / f"{name}.yaml"
+    robot, rng = load_robot(str(path)), np.random.default_rng(0)
+    layout, ticks = robot.layout, 31
+    u = rng.normal(size=(ticks, layout.nu))
+    u[-1] = np.nan
+    nothing, none = np.full(ticks, np.nan), np.zeros(ticks, int)
+    stamp = robot.dt * np.arange(ticks)
+    x = np.cumsum(0.1 * rng.normal(size=(ticks, layout.nx)), axis=0)
+    run_folder.create_run_folder(tmp_path)
+    for index in (0, 1):
+        arrays = run_folder.TrialArrays(stamp, x, u, np.ones(ticks), nothing, none, none > 0)
+        run_folder.save_trial(tmp_path, index, arrays)
+    write_summary(runs.summarise(robot=str(path), task=robot.task, control_rate=robot.control_rate), tmp_path)
+    text, page = make(tmp_path)
+    drawn = page.drawings()
+    for entry in (*layout.state, *layout.action):
+        assert any(d.startswith(f"States and actions of trial 1: {entry}") for d in drawn)
+    assert any("Data before trial 1" in d for d in drawn)
+    assert "States and actions of trial 0" in text
