@@ -65,8 +65,6 @@ def from_observation(message: JointState, joints: Sequence[str], base: Sequence[
     return np.concatenate([position[:n], velocity[:n], position[n:]])
 
 
-
-
 def to_command(
     stamp_ns: int, actuators: Sequence[str], values: np.ndarray, flag: str = "", interface: str = "effort"
 ) -> JointState:
@@ -220,7 +218,7 @@ def from_pose_goal(message: PoseStamped, frame: str) -> tuple[np.ndarray, np.nda
         raise MessageError(f"goal: frame_id '{message.header.frame_id[:40]}' is not allowed; expected '{frame}'")
     pose = from_pose(message.pose)
     norm = float(np.linalg.norm(pose[3:]))
-    if not (np.isfinite(pose).all() and norm > SMALLEST_NORM):
+    if not (np.isfinite(pose).all() and SMALLEST_NORM < norm < np.inf):
         raise MessageError(f"goal: {pose.tolist()} is not allowed; expected finite numbers and an orientation")
     return pose[:3], np.array(roll_pitch_yaw(from_ros(pose[3:] / norm)))
 

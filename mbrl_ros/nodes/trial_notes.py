@@ -76,7 +76,8 @@ class TrialNotes(PipelineNode):
         self.listen_to(JointState, "model_learner/telemetry", self.on_learned)
         listen = self.create_subscription
         listen(JointTrajectory, "plan", self.guarded(self.on_plan), RELIABLE, raw=True)
-        listen(ParameterEvent, "/parameter_events", self.guarded(self.on_parameters), qos_profile_parameter_events)
+        follow = self.received(self.on_parameters, None, "")
+        listen(ParameterEvent, "/parameter_events", follow, qos_profile_parameter_events)
         if self.config.lockstep:
             self.tick_done = self.publish_to(Header, "tick_done")
             self.listen_to(Header, "tick_done", self.on_tick_done)
@@ -179,14 +180,20 @@ class TrialNotes(PipelineNode):
         """The controller's task has changed: the score follows it."""
         if event.node != f"{self.get_namespace().rstrip('/')}/{CONTROLLER}":
             return
-        changes = [Parameter.from_parameter_msg(p) for p in event.changed_parameters if p.name.startswith("task.")]
-        if not changes:
+        news = [p for p in event.changed_parameters if p.name.startswith("task.") and self.has_parameter(p.name)]
+        if not news:
             return
+        try:
+            changes = [Parameter.from_parameter_msg(p) for p in news]
+        except ValueError:
+            raise MessageError(f"parameter_events: {news[0].name} has a value of no known type") from None
         self.following = True
-        result = self.set_parameters_atomically(changes)
-        self.following = False
+        try:
+            result = self.set_parameters_atomically(changes)
+        finally:
+            self.following = False
         if not result.successful:
-            self.get_logger().error(f"the score does not follow the controller's task: {result.reason}")
+            raise MessageError(f"the score does not follow the controller's task: {result.reason}")
 
     def reconfigure(self, config: Any, groups: dict[str, Any]) -> None:
         """See PipelineNode.

@@ -17,6 +17,8 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
+from rcl_interfaces.msg import Parameter, ParameterEvent, ParameterValue
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Header, String, UInt8MultiArray, UInt64
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -82,6 +84,24 @@ def damaged_models(draw):
     return bytes(data[: draw(st.integers(0, len(data)) | st.just(len(data)))]) + draw(st.binary(max_size=3))
 
 
+NUMBER = st.floats() | st.floats(-3, 3) | st.sampled_from([0.0, 1e308, 1.0])
+POSES = st.builds(
+    Pose,
+    position=st.builds(Point, x=NUMBER, y=NUMBER, z=NUMBER),
+    orientation=st.builds(Quaternion, x=NUMBER, y=NUMBER, z=NUMBER, w=NUMBER),
+)
+PARAMETERS = st.builds(
+    Parameter,
+    name=TEXT | st.sampled_from(["task.width", "task.goal_position", "task.none", "task.pole_length"]),
+    value=st.builds(
+        ParameterValue,
+        type=st.integers(0, 255) | st.just(3),
+        double_value=NUMBER,
+        integer_value=st.integers(-(2**63), 2**63 - 1),
+        string_value=TEXT,
+        double_array_value=NUMBERS,
+    ),
+)
 MESSAGES = {
     DiagnosticArray: st.builds(DiagnosticArray, header=HEADERS, status=st.lists(STATUSES, max_size=3)),
     DiagnosticStatus: STATUSES,
@@ -94,6 +114,10 @@ MESSAGES = {
         header=HEADERS,
         joint_names=NAMES,
         points=st.lists(st.builds(JointTrajectoryPoint, positions=NUMBERS, effort=NUMBERS), max_size=4),
+    ),
+    PoseStamped: st.builds(PoseStamped, header=HEADERS, pose=POSES),
+    ParameterEvent: st.builds(
+        ParameterEvent, node=TEXT | st.just("/mpc_controller"), changed_parameters=st.lists(PARAMETERS, max_size=3)
     ),
     String: st.builds(String, data=TEXT | st.just("x" * 100_000)),
     UInt64: st.builds(UInt64, data=st.integers(0, 2**64 - 1)),
