@@ -83,6 +83,7 @@ def test_choices_are_the_registries_and_descriptions_name_the_defaults():
         "record": ["true", "false"],
         "lockstep": ["unset", "true", "false"],
         "autostart": ["unset", "true", "false"],
+        "paused": ["unset", "true", "false"],
         "gui": ["unset", "true", "false"],
         "use_sim_time": ["unset", "true", "false"],
         "log_level": ["debug", "info", "warn", "error", "fatal"],
