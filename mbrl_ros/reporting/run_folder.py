@@ -21,7 +21,7 @@ ANIMATION = "animation.gif"
 TRIALS = "trials"
 MODELS = "models"
 PLOTS = "plots"
-FITS = "fits.csv"  # beside the models
+FITS = "fits.csv"
 FIT_COLUMNS = ("version", "published", "transitions", "fit_seconds")
 DIMENSIONS = {"x": 2, "u": 2, "plan_x": 3, "plan_u": 3}  # of the arrays of a trial; all others have one
 
@@ -195,12 +195,12 @@ class Fit:
 
 
 def note_fit(folder: Path, version: int, transitions: int, seconds: float) -> None:
-    """Append a published model to ``models/fits.csv``.
+    """Append a published model to ``fits.csv``.
 
     Raises:
         MbrlError: the file cannot be written.
     """
-    path = folder / MODELS / FITS
+    path = folder / FITS
     row = (version, datetime.now(UTC).isoformat(timespec="milliseconds"), transitions, f"{seconds:.4f}")
     try:
         with path.open("a", newline="", encoding="utf-8") as file:
@@ -215,7 +215,7 @@ def read_fits(folder: Path) -> list[Fit]:
     Raises:
         MbrlError: the file is damaged; names the file and the line.
     """
-    path = folder / MODELS / FITS
+    path = folder / FITS
     if not path.exists():
         return []
     fits = []

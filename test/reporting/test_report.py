@@ -323,7 +323,7 @@ def test_damaged_parameters_are_named_and_the_rest_is_shown(tmp_path, runs, dama
 def test_a_damaged_store_and_damaged_fits_are_named_and_the_trials_data_are_shown(tmp_path, runs):
     runs.build(tmp_path, trials=2)
     (tmp_path / "transitions.sqlite").write_bytes(b"SQLite format 3" + bytes(100))
-    (tmp_path / "models" / "fits.csv").write_text("version\nx,y\n")
+    (tmp_path / "fits.csv").write_text("version\nx,y\n")
     text, page = make(tmp_path)
     missing = text.split("What is missing")[1].split("</section>")[0]
     assert "transitions.sqlite" in missing and "fits.csv: line 2 is damaged" in missing

@@ -143,7 +143,7 @@ def test_fits_are_noted_in_order_and_a_damaged_line_is_named(tmp_path):
     assert (first.version, first.transitions, first.fit_seconds) == (1, 60, 0.25)
     assert (second.version, second.transitions, second.fit_seconds) == (2, 70, 0.5)
     assert first.published <= second.published and first.published.startswith("20")
-    with (tmp_path / "models" / "fits.csv").open("a") as file:
+    with (tmp_path / "fits.csv").open("a") as file:
         file.write("3,2026")
     with pytest.raises(MbrlError, match=r"fits.csv: line 4 is damaged: '3,2026'"):
         run_folder.read_fits(tmp_path)
