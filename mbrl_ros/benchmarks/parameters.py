@@ -3,7 +3,7 @@
 The graph runs in real time with the default settings. In a first window nobody changes anything, in a second one valid
 and invalid changes go to all nodes, single ones and whole lists. Each answer is compared with what is right by
 construction; at the end the nodes' values are compared with those that were taken. No valid change asks for more
-planning than the default settings do, so that what is missed is for the changes to answer for.
+planning than the default settings do, nor for much less, so that the two windows can be compared.
 """
 
 import argparse
@@ -22,12 +22,11 @@ from mbrl_ros.graph import NODES, group_classes
 RATE = 25.0  # changes a second
 VALID: dict[str, dict[str, tuple[float, float]]] = {  # ranges to draw valid values from
     "mpc_controller": {
-        "horizon": (8, 16),
-        "particles": (2, 5),
+        "horizon": (15, 16),
+        "particles": (4, 5),
         "limit_share": (0.5, 1.0),
-        "cem.samples": (16, 64),
-        "cem.rounds": (2, 4),
-        "cem.elites": (4, 10),
+        "cem.samples": (58, 64),
+        "cem.elites": (8, 10),
         "cem.initial_std": (0.1, 0.6),
         "cem.smoothing": (0.0, 0.5),
         "task.width": (0.2, 0.4),
