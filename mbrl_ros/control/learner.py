@@ -86,7 +86,7 @@ class Learner:
         self._deviations: list[np.ndarray] = []  # standardised errors (k, H, nx) of the last trials
         self._change = change or ChangeConfig()
         self._detector = ChangeDetector(self._change)
-        self.changed_at = 0  # row from which on the robot is as it is now
+        self.changed_at = min(max(store.changes, default=0), len(self))  # row from which on it is the robot of now
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -113,6 +113,7 @@ class Learner:
         if not self._detector.update(error / total):
             return False
         self.changed_at = len(self) - self._detector.began
+        self._store.note_change(self.changed_at)
         self._detector.forget()
         self._deviations = []
         return True

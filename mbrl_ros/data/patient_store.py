@@ -30,6 +30,7 @@ class PatientStore:
         self._store, self._capacity = store, capacity
         self._queue: deque[Row] = deque()
         self._stamps: set[int] = set()  # of the queue
+        self._changes: list[int] = []  # of the robot that are yet to be noted
         self.problem = ""
 
     @property
@@ -69,7 +70,19 @@ class PatientStore:
         """Try to store some of what waits; returns whether nothing waits any more."""
         if not self.problem or self._write(1):  # a disk that was full is tried with one row: that costs least
             self._write(CHUNK)
+        if self._changes and not self._queue:
+            self._note_changes()
         return not self._queue
+
+    def note_change(self, before: int) -> None:
+        """See `TransitionStore.note_change`; what cannot be written now waits."""
+        self._changes.append(before)
+        self._note_changes()
+
+    @property
+    def changes(self) -> list[int]:
+        """See `TransitionStore.changes`; with what waits."""
+        return self._store.changes + self._changes
 
     def load(self) -> Transitions:
         """See `TransitionStore.load`; without what waits."""
@@ -102,6 +115,15 @@ class PatientStore:
             self._stamps.discard(row.stamp_ns)
         self.problem = ""
         return True
+
+    def _note_changes(self) -> None:
+        """Try to note the changes that wait."""
+        try:
+            while self._changes:
+                self._store.note_change(self._changes[0])
+                del self._changes[0]
+        except StoreError as error:
+            self.problem = str(error)
 
     def _keep(self, row: Row) -> None:
         """Let a transition wait."""

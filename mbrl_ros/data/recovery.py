@@ -25,6 +25,7 @@ from mbrl_ros.data.store_format import (
     decoded,
     explained,
     number,
+    read_changes,
     read_identity,
     read_rows,
     to_identity,
@@ -49,6 +50,7 @@ class Findings:
         rows: what can be saved, in the order in which it was stored.
         numbers: row numbers of `rows`; the numbers of a store count from 1 without a gap.
         unverified: how many of `rows` have no checksum (stored by a version before them).
+        changes: row numbers after which the robot has changed, where the file still tells.
     """
 
     complaints: tuple[str, ...]
@@ -58,6 +60,7 @@ class Findings:
     rows: tuple[Row, ...]
     numbers: tuple[int, ...]
     unverified: int
+    changes: tuple[int, ...] = ()
 
     @property
     def missing(self) -> list[tuple[int, int]]:
@@ -87,9 +90,12 @@ def examine(path: Path, robot: str = "", layout: StateLayout | None = None) -> F
         if layout is None:
             raise StoreError(f"{path}: does not say any more which robot it is of; name the robot with --robot")
         complaints, readable = opinion(copy, layout)
+        changes = changes_of(copy)
     found = search(path, layout)
     rows, numbers = tuple(entry[2] for entry in found), tuple(entry[0] for entry in found)
-    return Findings(tuple(complaints), readable, robot, layout, rows, numbers, sum(not entry[3] for entry in found))
+    return Findings(
+        tuple(complaints), readable, robot, layout, rows, numbers, sum(not entry[3] for entry in found), changes
+    )
 
 
 def recover(findings: Findings, out: Path) -> None:
@@ -104,6 +110,8 @@ def recover(findings: Findings, out: Path) -> None:
         raise StoreError(f"{out}: exists already; the rows are saved into a new file")
     with TransitionStore(out, findings.robot, findings.layout) as store:
         store.append_all(unbroken(findings))
+        for before in findings.changes:
+            store.note_change(sum(row_number <= before for row_number in findings.numbers))
 
 
 def unbroken(findings: Findings) -> Iterator[Row]:
@@ -135,6 +143,19 @@ def identity_of(copy: Path) -> tuple[str, StateLayout] | None:
             db.close()
     except StoreError:
         return None
+
+
+def changes_of(copy: Path) -> tuple[int, ...]:
+    """Changes of the robot, none where the file does not tell any more."""
+    try:
+        with explained(copy, "open"):
+            db = connect_read_only(copy)
+        try:
+            return tuple(read_changes(db, copy))
+        finally:
+            db.close()
+    except StoreError:
+        return ()
 
 
 def identity_in(data: bytes) -> tuple[str, StateLayout] | None:

@@ -23,6 +23,7 @@ APPLICATION_ID = 0x6D62726C  # "mbrl", marks the SQLite file as ours
 FORMAT = 2
 WITHOUT_CHECKSUMS = 1  # the format before; a store of it gets its checksums when it is next opened to write
 LOG = "-wal"  # what SQLite appends to the name of a file for its write-ahead log
+CHANGES = "robot_changes"  # key of meta: numbers of transitions after which the robot changed, as JSON
 LAST_STAMP = 2**63 - 1  # the largest number SQLite knows
 ADD_CHECKSUMS = "ALTER TABLE transitions ADD COLUMN crc INTEGER"
 SCHEMA = f"""
@@ -136,6 +137,27 @@ def identity(robot: str, layout: StateLayout) -> dict[str, str]:
 def stored_identity(db: sqlite3.Connection) -> dict[str, str]:
     """What the store says of its robot, see `identity`."""
     return dict(db.execute("SELECT key, value FROM meta"))
+
+
+def read_changes(db: sqlite3.Connection, path: Path) -> list[int]:
+    """After how many transitions the robot has changed, each time that it did.
+
+    Raises:
+        DamagedStoreError: what is there is not a list of numbers.
+    """
+    with explained(path, "read"):
+        found = json_of(stored_identity(db).get(CHANGES, "[]"))
+    if not isinstance(found, list) or not all(isinstance(n, int) and n >= 0 for n in found):
+        raise DamagedStoreError(path, f"what it says of changes of its robot cannot be read: {found!r}")
+    return found
+
+
+def json_of(text: str) -> Any:
+    """What a text says in JSON; the text itself where it says nothing."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def read_identity(db: sqlite3.Connection, path: Path) -> tuple[str, StateLayout]:

@@ -5,6 +5,7 @@ on the disk. Vectors are little-endian float64 blobs: exact to the last bit, als
 say, and read back without parsing.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from mbrl_ros.data.store_format import (
     ADD_CHECKSUMS,
+    CHANGES,
     FORMAT,
     LAST_STAMP,
     SCHEMA,
@@ -25,6 +27,7 @@ from mbrl_ros.data.store_format import (
     is_empty,
     number,
     page_size,
+    read_changes,
     read_rows,
     require_identity,
     require_intact,
@@ -157,6 +160,21 @@ class TransitionStore:
     def next_trajectory(self) -> int:
         """First trajectory number that is not taken."""
         return self._value("SELECT COALESCE(MAX(trajectory), -1) + 1 FROM transitions")
+
+    @property
+    def changes(self) -> list[int]:
+        """After how many transitions the robot has changed, each time that it did, see `note_change`."""
+        return read_changes(self._db, self._path)
+
+    def note_change(self, before: int) -> None:
+        """Note that the robot has changed after `before` transitions; on the disk when this returns.
+
+        Raises:
+            StoreWriteError: it cannot be written now.
+        """
+        changes = json.dumps([*self.changes, before])
+        with explained(self._path, "write"):
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CHANGES, changes))
 
     def newest_stamp(self, before: int = LAST_STAMP) -> int:
         """Largest stamp in ns below `before`; -1 where there is none."""

@@ -70,7 +70,7 @@ class ModelLearner(ManagedNode):
         self.at_cleanup.callback(self.close_store)
         self.fit_seconds = 0.0
         self.fits_started = self.fits_finished = 0
-        self.changes = 0  # of the robot, as far as its motion tells
+        self.changes = len(self.store.changes)  # of the robot, as far as its motion tells
         self.problems: dict[str, str] = {}  # what is wrong with: storing, fitting, keeping the model
         self.start = read_start(Path(cfg.start_model), robot, cfg.model) if cfg.start_model else None
         self.full_fit_due = len(self.learner) > 0 and not self.start_holds()
@@ -118,7 +118,8 @@ class ModelLearner(ManagedNode):
 
     def begin(self) -> None:
         """See ManagedNode; the model to start from is published once."""
-        self.doing(f"{len(self.learner)} transitions in the store")
+        old = f"; {self.learner.outdated} are from before the robot changed" if self.learner.outdated else ""
+        self.doing(f"{len(self.learner)} transitions in the store{old}")
         if self.start is not None and self.learner.model is None and not self.full_fit_due:
             self.start_from(self.start)
 
@@ -213,7 +214,7 @@ class ModelLearner(ManagedNode):
 
     def store_what_waits(self) -> None:
         """Try again what a full disk has refused."""
-        if self.store.waiting:
+        if self.store.problem:
             self.store.flush()
             self.report_store()
 

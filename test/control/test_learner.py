@@ -164,6 +164,12 @@ def test_a_changed_robot_is_learned_anew_from_its_change_on(tmp_path):
     assert len(seen) == 1 and 81 <= seen[0] <= 100
     assert abs(learner.changed_at - 80) <= 2
     assert learner.outdated == learner.changed_at
+    with TransitionStore(tmp_path / "t.sqlite", "robot", LAYOUT) as store:
+        again = Learner(store, LAYOUT, train, "config", 100, ChangeConfig(fresh=15))
+        assert again.outdated == learner.outdated, "a resumed run knows"
+        assert len(again.data(again.outdated)) == 110 - learner.changed_at
+        early = Learner(store, LAYOUT, train, "config", 100, ChangeConfig(fresh=50))
+        assert early.outdated == 0 and early.changed_at == learner.changed_at, "and waits for as many as it would have"
 
 
 class Believer(LearnedModel):

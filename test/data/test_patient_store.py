@@ -132,3 +132,13 @@ def test_the_same_with_the_operating_system_refusing_to_write(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "cannot write the transition store" in done.stdout
+
+
+def test_a_change_of_the_robot_waits_for_room_too(store):
+    patient = PatientStore(store)
+    fill(patient, range(3))
+    store._db.execute("PRAGMA query_only = ON")  # as a disk that takes nothing
+    patient.note_change(2)
+    assert patient.changes == [2] and patient.problem and not store.changes
+    store._db.execute("PRAGMA query_only = OFF")
+    assert patient.flush() and store.changes == patient.changes == [2] and patient.problem == ""

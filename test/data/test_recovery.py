@@ -4,6 +4,7 @@ import random
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,15 @@ def test_rows_of_many_entries_lie_in_one_piece(tmp_path):
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 16383, 16384, 2**31, 2**55])
 def test_variable_length_integers(value):
     assert varint_before(b"\x05" + varint(value), 1 + len(varint(value))) == value
+
+
+def test_changes_of_the_robot_are_saved_where_rows_before_them_are_lost(path, tmp_path):
+    with TransitionStore(path, "cart", LAYOUT) as store:
+        store.note_change(150)
+    found = examine(path)
+    assert found.changes == (150,)
+    kept = [k for k, n in enumerate(found.numbers) if not 100 < n <= 120]
+    lost = replace(found, rows=tuple(found.rows[k] for k in kept), numbers=tuple(found.numbers[k] for k in kept))
+    recover(lost, tmp_path / "saved.sqlite")
+    with TransitionStore(tmp_path / "saved.sqlite", "cart", LAYOUT) as store:
+        assert store.changes == [130] and store.rows()[130].stamp_ns == 1000 * 150 + 7

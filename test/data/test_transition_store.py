@@ -325,3 +325,32 @@ def test_newest_stamp_below_a_bound(path):
         assert store.newest_stamp() == -1
         fill(store, [3, 1, 7])
         assert (store.newest_stamp(), store.newest_stamp(before=7000)) == (7000, 3000)
+
+
+NOTE_AND_DIE = """
+import os, signal, sys
+from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.models.layout import StateLayout
+
+store = TransitionStore(sys.argv[1], "cart", StateLayout(("p", "v"), ("force",), (), {"p": "v"}, 0.05))
+store.note_change(3)
+store.note_change(17)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_changes_of_the_robot_are_on_the_disk_when_they_are_noted(path):
+    with open_store(path) as store:
+        assert store.changes == []
+        fill(store, range(5))
+    subprocess.run([sys.executable, "-c", NOTE_AND_DIE, str(path)], check=False)
+    with open_store(path) as store:
+        assert store.changes == [3, 17] and len(store) == 5
+
+
+@pytest.mark.parametrize("damage", ["no JSON", "[1, -2]", '{"a": 1}', '["x"]'])
+def test_what_cannot_be_changes_is_said(path, damage):
+    with open_store(path) as store:
+        store._db.execute("INSERT INTO meta VALUES ('robot_changes', ?)", (damage,))
+        with pytest.raises(StoreError, match="changes of its robot cannot be read"):
+            _ = store.changes

@@ -141,3 +141,17 @@ def test_on_a_full_disk_learning_goes_on_and_what_waits_is_stored_later(make):
     node.store_what_waits()
     assert node.status()[0] == OK and node.status()[1]["not_stored_yet"] == 0
     assert [row.stamp_ns // STEP_NS for row in read_store(node.folder / TRANSITIONS)[2]] == list(range(100))
+
+
+def test_a_resumed_run_knows_of_an_earlier_change_of_the_robot(make, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    with TransitionStore(folder / TRANSITIONS, ROBOT.name, ROBOT.layout) as store:
+        store.append_all(Row(k, 0, 0, *transition(rng)) for k in range(100))
+        store.note_change(40)
+    node = make()
+    assert node.changes == 1 and len(node.learner) == 100 and len(node.data()) == 60
+    node.work()
+    _, header = from_bytes(model_path(node.folder, 1).read_bytes(), ROBOT.name, ROBOT.layout)
+    assert header.data_size == 60
