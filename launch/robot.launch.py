@@ -11,7 +11,7 @@ from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from mbrl_ros.commands.robot import NOT_ON_A_ROBOT, is_description, robot_parameters, start_service
-from mbrl_ros.graph import MANAGER, ROBOT_GRAPH, nodes_to_start
+from mbrl_ros.graph import ROBOT_GRAPH, nodes_to_start
 from mbrl_ros.params_file import OPTIONS, write_run_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS
 from mbrl_ros.session import look_at_rate
@@ -39,9 +39,9 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     look_at_rate(parameters, value["fit_rate"] == "true")
     command_line = shlex.join(["ros2", *sys.argv[1:]])
     names = [spec.name for spec in nodes_to_start(parameters, ROBOT_GRAPH)]
-    names += [] if parameters["command_guard"]["autostart"] else [MANAGER.name]
     if value["params_file"] and is_description(Path(value["params_file"]).expanduser()):
         value["params_file"] = ""  # it has said what it has to say
+    names += SIM.managed_by(parameters, SIM.path(value["params_file"]))
     seen = SIM.prepare_beside(parameters, value, SIM.path(value["params_file"]))
     folder = write_run_parameters(parameters, SIM.path(value["output"]), value["namespace"], command_line)
     print(f"each trial begins with: ros2 service call {start_service(value['namespace'])} std_srvs/srv/Trigger")

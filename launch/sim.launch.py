@@ -24,7 +24,7 @@ from mbrl_ros.config import allowed
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import GRAPH, MANAGER, RECORDER, VISUALIZER, nodes_to_start
 from mbrl_ros.models import MODELS
-from mbrl_ros.params_file import OPTIONS, resolve, viewer_parameters, write_run_parameters
+from mbrl_ros.params_file import OPTIONS, manager_parameters, resolve, viewer_parameters, write_run_parameters
 from mbrl_ros.planners import PLANNERS
 from mbrl_ros.recording import add_recorder, finish_recording
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY
@@ -98,13 +98,21 @@ def setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     look_at_rate(parameters, value["fit_rate"] == "true")
     command_line = shlex.join(["ros2", *sys.argv[1:]])
     names = [spec.name for spec in nodes_to_start(parameters)]
-    names += [] if parameters["command_guard"]["autostart"] else [MANAGER.name]
+    names += managed_by(parameters, path(value["params_file"]))
     seen = prepare_beside(parameters, value, path(value["params_file"]))
     folder = write_run_parameters(parameters, path(value["output"]), value["namespace"], command_line)
     run = Run(folder, names)
     nodes = {name: node(name, run.folder / PARAMETERS, value) for name in names}
     handlers = [handler for name, action in nodes.items() for handler in run.handlers(name, action)]
     return [*handlers, *nodes.values(), *(action for name in seen for action in view(name, folder, parameters, value))]
+
+
+def managed_by(parameters: dict[str, dict[str, Any]], params_file: Path | None) -> list[str]:
+    """The life-cycle manager where the nodes do not start by themselves, with its parameters; else nothing."""
+    if parameters["command_guard"]["autostart"]:
+        return []
+    parameters[MANAGER.name] = manager_parameters(parameters, params_file)
+    return [MANAGER.name]
 
 
 def prepare_beside(parameters: dict[str, dict[str, Any]], value: dict[str, str], params_file: Path | None) -> list[str]:

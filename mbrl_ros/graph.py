@@ -127,6 +127,16 @@ class TrialConfig(SharedConfig):
 
 
 @dataclass(frozen=True)
+class ManagerConfig(SharedConfig):
+    """What takes the managed nodes up and down."""
+
+    managed: str = option(
+        "state_estimator,model_learner,mpc_controller,command_guard",
+        "managed nodes in the order of activation, separated by commas; /fleet/model_learner is one of that namespace",
+    )
+
+
+@dataclass(frozen=True)
 class ViewConfig(SharedConfig):
     """What shows the robot and what it believes; no part of control."""
 
@@ -194,12 +204,12 @@ MANAGED = ("state_estimator", "model_learner", "mpc_controller", "command_guard"
 SIMULATOR = "pybullet_sim"
 LEARNER = "model_learner"
 ROBOT_GRAPH = tuple(spec for spec in GRAPH if spec.name != SIMULATOR)  # on a real robot
-MANAGER = NodeSpec("lifecycle_manager", SharedConfig)  # beside the graph where the nodes do not start by themselves
+MANAGER = NodeSpec("lifecycle_manager", ManagerConfig)  # beside the graph where the nodes do not start by themselves
 VISUALIZER = NodeSpec("visualizer", ViewConfig)  # beside the graph, where somebody wants to see
 WEB_VIEW = NodeSpec("web_view", WebViewConfig)
 VIEWERS = (VISUALIZER, WEB_VIEW)
 RECORDER = NodeSpec("recorder", RecorderConfig, ("filter",))  # beside the graph, where a run is to be replayed later
-NODES = {spec.name: spec for spec in (*GRAPH, *VIEWERS, RECORDER)}
+NODES = {spec.name: spec for spec in (*GRAPH, MANAGER, *VIEWERS, RECORDER)}
 ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
 
 

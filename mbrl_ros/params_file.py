@@ -15,7 +15,18 @@ from mbrl_ros.control.rate_check import RateCheck, check_rate
 from mbrl_ros.control.start_model import read_start
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import ConfigError, UnknownNameError
-from mbrl_ros.graph import GRAPH, NODES, ROS_PARAMETERS, SIMULATOR, NodeSpec, configure, node_parameters
+from mbrl_ros.graph import (
+    GRAPH,
+    LEARNER,
+    MANAGED,
+    MANAGER,
+    NODES,
+    ROS_PARAMETERS,
+    SIMULATOR,
+    NodeSpec,
+    configure,
+    node_parameters,
+)
 from mbrl_ros.models import model_class
 from mbrl_ros.planners import planner_class
 from mbrl_ros.reporting.run_folder import PARAMETERS, TRANSITIONS, create_run_folder
@@ -175,6 +186,19 @@ def viewer_parameters(
     values |= {key: value for key, value in given.items() if value is not None}
     check_parameters({spec.name: values}, "command line")
     return as_used(spec, values)
+
+
+def manager_parameters(parameters: Mapping[str, Mapping[str, Any]], params_file: Path | None) -> dict[str, Any]:
+    """Parameters of the life-cycle manager; the learner of a fleet is not one robot's to take down.
+
+    Raises:
+        ConfigError: names node, key, value and what is allowed.
+    """
+    of_fleet = "/" in parameters["mpc_controller"]["model_topic"] and parameters["trial_manager"]["remote_learner"]
+    own = ",".join(name for name in MANAGED if name != LEARNER)
+    given = {"autostart": parameters["command_guard"]["autostart"]} | ({"managed": own} if of_fleet else {})
+    stated = {} if params_file is None else read_params_file(params_file)[1].get(MANAGER.name, {})
+    return viewer_parameters(MANAGER, parameters, None, given | stated)
 
 
 def as_used(spec: NodeSpec, values: Mapping[str, Any]) -> dict[str, Any]:

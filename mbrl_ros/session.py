@@ -18,6 +18,7 @@ from mbrl_ros.params_file import (
     OPTIONS,
     check_namespace,
     check_planning_rate,
+    manager_parameters,
     resolve,
     viewer_parameters,
     write_run_parameters,
@@ -61,10 +62,12 @@ def run_graph(
     if arguments.record:
         nodes = (*nodes, add_recorder(parameters, arguments.params_file))
     look_at_rate(parameters, arguments.fit_rate)
+    if not (autostart := parameters["command_guard"]["autostart"]):
+        parameters[MANAGER.name] = manager_parameters(parameters, arguments.params_file)
     folder = write_run_parameters(parameters, arguments.output, arguments.namespace, command_line)
     nodes = nodes_to_start(parameters, nodes)
     view = RunView(title(parameters, folder), deadline_ms(parameters))
-    if not parameters["command_guard"]["autostart"]:
+    if not autostart:
         nodes = (*nodes, MANAGER)
         print(f"the nodes wait to be started: mbrl_ros lifecycle startup{in_namespace(arguments.namespace)}")
     with interrupts() as interrupted:

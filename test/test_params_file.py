@@ -6,10 +6,10 @@ import yaml
 
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import ConfigError, MbrlError, StoreError
-from mbrl_ros.graph import GRAPH
+from mbrl_ros.graph import GRAPH, MANAGED
 from mbrl_ros.models import model_class
 from mbrl_ros.models.serialization import to_bytes
-from mbrl_ros.params_file import check_namespace, read_params_file, resolve, write_run_parameters
+from mbrl_ros.params_file import check_namespace, manager_parameters, read_params_file, resolve, write_run_parameters
 from mbrl_ros.robots.description import load_robot
 
 
@@ -162,3 +162,19 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_made(tmp_path, 
     with pytest.raises(MbrlError, match=f"start_model: .*{said}"):
         write_run_parameters(parameters, tmp_path / "run", "", "")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_managers_nodes_are_all_but_a_fleets_learner(tmp_path):
+    """A learner that several robots have is not one robot's to pause; the file's word counts."""
+    alone = resolve({"autostart": False}, None)
+    assert manager_parameters(alone, None)["managed"].split(",") == list(MANAGED)
+    elsewhere = resolve({"remote_learner": True}, None)
+    assert manager_parameters(elsewhere, None)["managed"].split(",") == list(MANAGED), "it has the robot's namespace"
+    fleet = resolve({"remote_learner": True, "model_topic": "/fleet/dynamics_model"}, None)
+    assert manager_parameters(fleet, None)["managed"] == "state_estimator,mpc_controller,command_guard"
+    path = write(tmp_path, node("lifecycle_manager", managed="command_guard"))
+    assert manager_parameters(fleet, path)["managed"] == "command_guard"
+    folder = write_run_parameters(
+        alone | {"lifecycle_manager": manager_parameters(alone, path)}, tmp_path / "run", "", ""
+    )
+    assert read_params_file(folder / "parameters.yaml")[1]["lifecycle_manager"]["managed"] == "command_guard"

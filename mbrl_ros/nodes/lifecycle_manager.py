@@ -16,7 +16,9 @@ from rclpy.client import Client
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from mbrl_ros.errors import ConfigError
 from mbrl_ros.graph import MANAGED, MANAGER
+from mbrl_ros.nodes.parameters import load_configuration
 from mbrl_ros.nodes.pipeline_node import ERROR, OK, WARN, GraphNode, run
 
 UP = (  # state a node is in, and what takes it one step further up
@@ -45,6 +47,8 @@ class LifecycleManager(GraphNode):
 
     def __init__(self) -> None:
         super().__init__(MANAGER.name)
+        self.config, _ = load_configuration(self, MANAGER)
+        self.managed = managed_nodes(self.config.managed)
         group = ReentrantCallbackGroup()  # answers come in while a service of ours waits for them
         one_after_the_other = MutuallyExclusiveCallbackGroup()
         self.asked: list[tuple[Client, Future]] = []  # what has yet to be answered
@@ -53,10 +57,10 @@ class LifecycleManager(GraphNode):
                 self.create_client(GetState, f"{name}/get_state", callback_group=group),
                 self.create_client(ChangeState, f"{name}/change_state", callback_group=group),
             )
-            for name in MANAGED
+            for name in self.managed
         }
         self.sleeping: list[Future] = []  # what goes on at the next look
-        self.last_states = dict.fromkeys(MANAGED, "unknown")
+        self.last_states = dict.fromkeys(self.managed, "unknown")
         works = (self.startup, self.pause, self.resume, self.cleanup, self.shut_down)
         for action, work in zip(ACTIONS, works, strict=True):
             self.create_service(Trigger, f"~/{action}", self.answering(work), callback_group=one_after_the_other)
@@ -79,14 +83,14 @@ class LifecycleManager(GraphNode):
     async def startup(self) -> list[str]:
         """Configure every node, so that all problems come at once, then activate them in order: all or none."""
         end = time.monotonic() + COME_TIMEOUT
-        while time.monotonic() < end and not all(self.is_there(name) for name in MANAGED):
+        while time.monotonic() < end and not all(self.is_there(name) for name in self.managed):
             await self.next_look()
-        problems = [p for name in MANAGED if (p := await self.walk(name, UP[:1]))]
+        problems = [p for name in self.managed if (p := await self.walk(name, UP[:1]))]
         return problems or await self.resume()
 
     async def resume(self) -> list[str]:
         """Activate in order; where one cannot be, those that were are deactivated again."""
-        for name in MANAGED:
+        for name in self.managed:
             problem = await self.walk(name, UP[1:])
             if not problem and self.last_states[name] != "active":
                 problem = f"{name} is {self.last_states[name]}: startup first"
@@ -96,15 +100,15 @@ class LifecycleManager(GraphNode):
 
     async def pause(self) -> list[str]:
         """Deactivate, the guard first."""
-        return [p for name in reversed(MANAGED) if (p := await self.walk(name, DOWN[:1]))]
+        return [p for name in reversed(self.managed) if (p := await self.walk(name, DOWN[:1]))]
 
     async def cleanup(self) -> list[str]:
         """Deactivate all and clean them up, so that their parameters may change."""
-        return await self.pause() + [p for name in reversed(MANAGED) if (p := await self.walk(name, DOWN[1:]))]
+        return await self.pause() + [p for name in reversed(self.managed) if (p := await self.walk(name, DOWN[1:]))]
 
     async def shut_down(self) -> list[str]:
         """End the nodes' processes, the guard's first."""
-        return [p for name in reversed(MANAGED) if (p := await self.walk(name, SHUTDOWN))]
+        return [p for name in reversed(self.managed) if (p := await self.walk(name, SHUTDOWN))]
 
     async def walk(self, name: str, steps: Steps) -> str:
         """Take a node the steps that its state allows; returns what went wrong, empty where nothing did."""
@@ -157,6 +161,25 @@ class LifecycleManager(GraphNode):
         states = set(self.last_states.values())
         level = OK if states == {"active"} else ERROR if "not there" in states else WARN
         return level, dict(self.last_states)
+
+
+def managed_nodes(text: str) -> list[str]:
+    """Names of the nodes to manage, in the order of activation.
+
+    Raises:
+        ConfigError: a node that is not a managed one, one that is there twice, or none.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name.rsplit("/", 1)[-1] not in MANAGED:
+            raise ConfigError(
+                f"managed: '{name}' is not allowed; expected {', '.join(MANAGED)}, each with or without a namespace"
+            )
+        if names.count(name) > 1:
+            raise ConfigError(f"managed: '{name}' is there twice; expected each node once")
+    if not names:
+        raise ConfigError(f"managed: '{text}' is not allowed; expected at least one of {', '.join(MANAGED)}")
+    return names
 
 
 def main() -> int:

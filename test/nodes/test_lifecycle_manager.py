@@ -11,17 +11,18 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
+from mbrl_ros.errors import ConfigError
 from mbrl_ros.graph import MANAGED
 from mbrl_ros.nodes import lifecycle_manager
-from mbrl_ros.nodes.lifecycle_manager import ACTIONS, LifecycleManager
+from mbrl_ros.nodes.lifecycle_manager import ACTIONS, LifecycleManager, managed_nodes
 from mbrl_ros.nodes.managed_node import ManagedNode
 
 
 class Bench:
     """A manager and the nodes it manages, with nothing in them but their life cycle."""
 
-    def __init__(self):
-        rclpy.init(args=[], domain_id=1 + (os.getpid() + 55) % 100)
+    def __init__(self, *arguments):
+        rclpy.init(args=["--ros-args", *arguments] if arguments else [], domain_id=1 + (os.getpid() + 55) % 100)
         self.log = log = []
 
         class Hollow(ManagedNode):
@@ -64,9 +65,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(monkeypatch):
+def bench(monkeypatch, request):
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    it = Bench()
+    it = Bench(*getattr(request, "param", ()))
     yield it
     for node in (it.manager, it.operator, *it.nodes.values()):
         node.destroy_node()
@@ -129,3 +130,42 @@ def test_a_node_that_goes_while_it_is_asked_does_not_block_the_manager(bench):
     bench.until(future.done)
     assert not future.result().success and "command_guard" in future.result().message
     assert not any(node.active for node in bench.nodes.values()), "the others are paused all the same"
+
+
+FLEET = ("state_estimator", "/fleet/model_learner", "mpc_controller", "command_guard")
+ELSEWHERE = ("-r", "model_learner:__ns:=/fleet", "-p", f"lifecycle_manager:managed:={','.join(FLEET)}")
+
+
+@pytest.mark.parametrize("bench", [ELSEWHERE], indirect=True)
+def test_a_learner_in_another_namespace_is_taken_up_too(bench):
+    assert bench.nodes["model_learner"].get_namespace() == "/fleet"
+    done, said, log = bench.call("startup")
+    assert done and said == ", ".join(f"{name} active" for name in FLEET) and log == steps("set_up") + steps("begin")
+    assert bench.call("pause")[2] == steps("rest", tuple(reversed(MANAGED)))
+
+
+@pytest.mark.parametrize(
+    "bench", [(*ELSEWHERE[:3], "lifecycle_manager:managed:=command_guard,mpc_controller")], indirect=True
+)
+def test_only_those_that_are_named_are_managed_and_in_this_order(bench):
+    assert bench.call("startup")[2] == steps("set_up", ("command_guard", "mpc_controller")) + steps(
+        "begin", ("command_guard", "mpc_controller")
+    )
+    assert not bench.nodes["model_learner"].configured
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pybullet_sim", "'pybullet_sim' is not allowed; expected state_estimator, model_learner"),
+        ("command_guard, command_guard", "is there twice"),
+        (" , ", "expected at least one of"),
+    ],
+)
+def test_what_cannot_be_managed_is_refused(text, said):
+    with pytest.raises(ConfigError, match=f"managed: .*{said}"):
+        managed_nodes(text)
+
+
+def test_names_of_other_namespaces_are_taken():
+    assert managed_nodes("/a/model_learner, command_guard") == ["/a/model_learner", "command_guard"]
