@@ -3,6 +3,7 @@
 import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -30,7 +31,9 @@ def policy():
     return ET.parse(POLICY).getroot()
 
 
-def test_the_file_has_the_form_of_the_schema(policy):
+@pytest.mark.parametrize("name", ["policy.xml", "fleet_policy.xml"])
+def test_the_file_has_the_form_of_the_schema(name):
+    policy = ET.parse(POLICY.with_name(name)).getroot()
     assert policy.tag == "policy" and policy.get("version") == "0.2.0"
     for element in policy.iter():
         children = [child.tag for child in element]
@@ -50,7 +53,9 @@ def test_every_node_has_an_enclave_of_its_own(policy):
     assert all(path == f"/mbrl_ros/{node}" and ns == "/" for path, node, ns in pairs)
 
 
-def test_nothing_is_allowed_by_a_pattern(policy):
+@pytest.mark.parametrize("name", ["policy.xml", "fleet_policy.xml"])
+def test_nothing_is_allowed_by_a_pattern(name):
+    policy = ET.parse(POLICY.with_name(name)).getroot()
     names = [element.text for tag in ("topic", "service") for element in policy.iter(tag)]
     assert names and not [name for name in names if not name or set(name) & set("*?[]{} ")]
 
@@ -73,6 +78,7 @@ def rights(profile):
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+from mbrl_ros.nodes import web_view
 from mbrl_ros.nodes.command_guard import CommandGuard
 from mbrl_ros.nodes.lifecycle_manager import LifecycleManager
 from mbrl_ros.nodes.link_watchdog import LinkWatchdogNode
@@ -80,8 +86,45 @@ from mbrl_ros.nodes.model_learner import ModelLearner
 from mbrl_ros.nodes.monitor import Monitor
 from mbrl_ros.nodes.mpc_controller import MpcController
 from mbrl_ros.nodes.pybullet_sim import PyBulletSim
+from mbrl_ros.nodes.recorder import Recorder
 from mbrl_ros.nodes.state_estimator import StateEstimator
 from mbrl_ros.nodes.trial_manager import TrialManager
+from mbrl_ros.nodes.visualizer import Visualizer
+from mbrl_ros.nodes.web_view import WebView
+
+
+class NoPage:
+    """Stands in for the web page, which needs viser."""
+
+    watched, url = False, ""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def looked_at(make):
+    """A viewer as it is while somebody is looking."""
+
+    def watched():
+        node = make()
+        node.source.start()
+        return node
+
+    return watched
+
+
+def with_pages(make):
+    """The web view without its page."""
+
+    def paged():
+        with mock.patch.object(web_view, "WebPage", NoPage):
+            return make()
+
+    return paged
+
 
 MODES = {  # parameters, and the nodes that have other topics or services with them
     "real time": (
@@ -99,6 +142,7 @@ MODES = {  # parameters, and the nodes that have other topics or services with t
         ),
     ),
     "lockstep": ({"lockstep": "true"}, (PyBulletSim, ModelLearner, CommandGuard, TrialManager)),
+    "beside": ({"bag": "{folder}/bag"}, (looked_at(Visualizer), looked_at(with_pages(WebView)), Recorder)),
     "options": (
         {
             "adaptation.memory": "1.0",
@@ -112,12 +156,14 @@ MODES = {  # parameters, and the nodes that have other topics or services with t
 
 
 @pytest.fixture(scope="module")
-def used():
+def used(tmp_path_factory):
     """Node -> verb -> names that it uses in one mode or another, as written in the policy."""
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    found = {}
+    found, folder = {}, tmp_path_factory.mktemp("bags")
     for parameters, nodes in MODES.values():
-        arguments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+        arguments = [
+            word for name, value in parameters.items() for word in ("-p", f"{name}:={value.format(folder=folder)}")
+        ]
         rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 59) % 100)
         for make in nodes:
             node = make()
@@ -140,14 +186,17 @@ def endpoints(node):
         "reply": node.get_service_names_and_types_by_node,
         "request": node.get_client_names_and_types_by_node,
     }
-    own = f"/{node.get_name()}/"
+    home = node.get_namespace()
+    own = f"{node.get_fully_qualified_name()}/"
 
     def written(name):
         if name in EVERYWHERE:
             return name
-        return f"~/{name.removeprefix(own)}" if name.startswith(own) else name.removeprefix("/")
+        if name.startswith(own):
+            return f"~/{name.removeprefix(own)}"
+        return name.removeprefix("/") if home == "/" else name.removeprefix(f"{home}/")
 
-    return {verb: {written(name) for name, _ in ask(node.get_name(), "/")} for verb, ask in asked.items()}
+    return {verb: {written(name) for name, _ in ask(node.get_name(), home)} for verb, ask in asked.items()}
 
 
 def test_each_node_may_do_what_it_does_and_nothing_else(policy, used):
@@ -164,3 +213,20 @@ def test_the_operator_asks_only_for_what_is_served(policy, used):
     served = {name.replace("~", node) for node, names in used.items() for name in names["reply"]}
     assert operator["request"] <= served
     assert not {name for name in operator["request"] if name.endswith("/arm")}, "arming is the trial manager's"
+
+
+def test_a_fleets_learner_may_do_what_it_does_and_nothing_else(monkeypatch):
+    """Its policy is that of a fleet of /a and /b."""
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    (profile,) = ET.parse(POLICY.with_name("fleet_policy.xml")).getroot().iter("profile")
+    assert (profile.get("ns"), profile.get("node")) == ("/fleet", "model_learner")
+    arguments = ["--ros-args", "-r", "__ns:=/fleet", "-p", "fleet:=/a,/b"]
+    rclpy.init(args=arguments, domain_id=1 + (os.getpid() + 59) % 100)
+    node = ModelLearner()
+    try:
+        node.bring_up()
+        assert rights(profile) == endpoints(node)
+    finally:
+        node.leave()
+        node.destroy_node()
+        rclpy.shutdown()
