@@ -1,6 +1,7 @@
 """``mbrl_ros replay``: estimator, learner and planner run again on a recording; where do they differ?"""
 
 import argparse
+import contextlib
 import json
 import time
 from bisect import bisect_right
@@ -14,7 +15,8 @@ from mbrl_ros.commands import PARTS
 from mbrl_ros.control.start_model import Start, read_start
 from mbrl_ros.data.bag_reader import BagError
 from mbrl_ros.data.recorded_topics import APPLIED, COMMAND, OBSERVATION, TICKS, TRIAL, sensor_topics
-from mbrl_ros.data.store_format import Row, read_robot_rows
+from mbrl_ros.data.store_format import Row, connect_read_only, read_robot_rows
+from mbrl_ros.data.store_format import read_changes as changes_noted
 from mbrl_ros.errors import ConfigError, MbrlError
 from mbrl_ros.models.trainers import TRAINERS
 from mbrl_ros.replay.estimator import replay_estimator
@@ -152,7 +154,13 @@ def run_learner(replay: Replay) -> Any:
     folder = replay.recording.path.parent if replay.recording.path.is_dir() else replay.recording.path.parents[1]
     history, stored = stored_rows(folder / TRANSITIONS, replay)
     settings = LearnerSettings(
-        TRAINERS[config.model], config, groups[config.model], groups["change"], started_from(config, replay), history
+        train=TRAINERS[config.model],
+        config=config,
+        model=groups[config.model],
+        change=groups["change"],
+        start=started_from(config, replay),
+        history=history,
+        changes=changes_within(folder / TRANSITIONS, len(history)),
     )
     return replay_learner(replay.recording, replay.robot, settings, stored, replay.tolerance)
 
@@ -174,6 +182,14 @@ def stored_rows(path: Path, replay: Replay) -> tuple[list[Row], dict[int, Row] |
     if not inside:
         return rows, {}
     return rows[: inside[0]], {row.stamp_ns: row for row in rows[inside[0] : inside[-1] + 1]}
+
+
+def changes_within(path: Path, count: int) -> list[int]:
+    """Changes of the robot that the run's store notes of its first `count` transitions."""
+    if not count:
+        return []
+    with contextlib.closing(connect_read_only(path)) as db:
+        return [before for before in changes_noted(db, path) if before <= count]
 
 
 def run_planner(replay: Replay) -> Any:

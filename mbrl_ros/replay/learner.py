@@ -92,13 +92,17 @@ class LearnerResult:
 class MemoryStore:
     """What the learner asks of its store, in memory."""
 
-    def __init__(self, rows: list[Row], robot: RobotDescription) -> None:
-        self.rows, self._layout = list(rows), robot.layout
+    def __init__(self, rows: list[Row], robot: RobotDescription, changes: list[int]) -> None:
+        self.rows, self._layout, self.changes = list(rows), robot.layout, list(changes)
         self.next_trajectory = 1 + max((row.trajectory for row in rows), default=-1)
 
     def load(self) -> Transitions:
         """See `TransitionStore.load`."""
         return to_transitions(self.rows, self._layout)
+
+    def note_change(self, before: int) -> None:
+        """See `TransitionStore.note_change`."""
+        self.changes.append(before)
 
     def append(self, *values: Any) -> None:
         """See `TransitionStore.append`."""
@@ -116,6 +120,7 @@ class LearnerSettings:
         change: of the change detection.
         start: the model that the run started from, None for none.
         history: transitions that the run's store held before.
+        changes: after how many of these the robot had changed.
     """
 
     train: Any
@@ -124,6 +129,7 @@ class LearnerSettings:
     change: Any
     start: Start | None
     history: list[Row]
+    changes: list[int]
 
 
 def replay_learner(
@@ -169,7 +175,7 @@ class LearnerReplay:
 
     def __init__(self, robot: RobotDescription, settings: LearnerSettings) -> None:
         self.robot, self.settings = robot, settings
-        self.store = MemoryStore(settings.history, robot)
+        self.store = MemoryStore(settings.history, robot, settings.changes)
         train, seed, store = settings.train, settings.config.seed, cast(TransitionStore, self.store)
         self.learner = Learner(store, robot.layout, train, settings.model, seed, settings.change)
         self.pairer = TransitionPairer(round(1e9 * robot.dt), self.store.next_trajectory)

@@ -7,7 +7,7 @@ that what the planner remembers stays the same.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -245,9 +245,10 @@ class PlannerReplay:
         if (config, groups) == (self.config, self.groups):
             return
         self.config, self.groups = config, groups
-        dynamics = self.controller.problem.dynamics
+        dynamics: Any = self.controller.problem.dynamics
         self.controller.planner = self.new_planner()
-        self.controller.problem = replace(make_problem(config, groups, self.robot), dynamics=dynamics)
+        self.controller.problem = make_problem(config, groups, self.robot)
+        self.controller.use(dynamics if dynamics is None else dynamics.with_propagation(config.propagation))
 
     def adapt(self, stamp_ns: int) -> None:
         """Use the model that the transitions before this tick make likely."""

@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from mbrl_ros.config import build
-from mbrl_ros.data.bag_reader import BagError
 from mbrl_ros.data.bag_folders import PARAMETERS, bags_in
+from mbrl_ros.data.bag_reader import BagError
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.graph import NODES, ROS_PARAMETERS, configure, group_classes, node_parameters
 from mbrl_ros.params_file import as_used, check_namespace, check_parameters, read_params_file
