@@ -77,7 +77,9 @@ class ControllerConfig(SharedConfig):
     horizon: int = option(16, "planning horizon in control periods", low=1, high=1000, dynamic=True)
     particles: int = option(5, "sampled futures of each candidate", low=1, high=1000, dynamic=True)
     sample_noise: bool = option(False, "draw the model's aleatoric noise in every particle", dynamic=True)
-    propagation: str = option("ts_inf", "how uncertainty is carried through time", choices=tuple(PROPAGATIONS))
+    propagation: str = option(
+        "mean", "how uncertainty is carried through time", choices=tuple(PROPAGATIONS), dynamic=True
+    )
     state_limits: str = option(
         "none", "how planners are kept within the robot's position limits", choices=("none", "penalty", "barrier")
     )
@@ -99,7 +101,7 @@ class LearnerConfig(SharedConfig):
     )
     fleet: str = option("", "namespaces of the robots to learn from, separated by commas; empty: its own")
     refit_every: int = option(
-        10, "new transitions after which the model is refitted during a trial", low=1, high=10000, dynamic=True
+        5, "new transitions after which the model is refitted during a trial", low=1, high=10000, dynamic=True
     )
     error_horizon: int = option(16, "periods over which error and coverage are measured", low=1, high=1000)
     calibrate: bool = option(

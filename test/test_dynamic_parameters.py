@@ -57,7 +57,7 @@ def test_what_people_turn_may_change(name, turned):
 @pytest.mark.parametrize(
     ("name", "built_in"),
     [
-        ("mpc_controller", {"planner", "model", "propagation", "threads", "mode", "seed", "robot", "lockstep"}),
+        ("mpc_controller", {"planner", "model", "threads", "mode", "seed", "robot", "lockstep"}),
         ("cem", {"refine"}),  # what it needs is compiled before the robot moves
         ("guard", {"timeout", "stale_after", "invalid_limit", "state_action", "heartbeat_timeout", "safe_action"}),
         ("filter", {"rate", "base", "joint_topics"}),

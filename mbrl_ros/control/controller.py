@@ -56,17 +56,28 @@ class Controller:
         """
         self.planner = planner
         self.problem = problem
+        self.use(problem.dynamics)
         self.delay_ticks = delay_ticks
         self.budget = budget
         self.mode = mode
+        self._opening: list[np.ndarray] = []  # first actions of the trial
+        self._guess: np.ndarray | None = None  # those of the last one (H, nu)
         self.reset()
 
     def use(self, dynamics: Any) -> None:
-        """Plan through another model from the next tick on; what the planner remembers stays."""
+        """Plan through another model from the next tick on; what the planner remembers stays.
+
+        A learned model that plans see by its mean still tells how far its members go apart.
+        """
         self.problem = replace(self.problem, dynamics=dynamics)
+        by_mean = getattr(dynamics, "propagation", "") == "mean"
+        self._spreading = dynamics.with_propagation("ts_inf") if by_mean else dynamics
 
     def reset(self) -> None:
-        """Forget the last trial."""
+        """Forget the last trial, but for the actions it began with: the next one may begin alike."""
+        if len(self._opening) == self.problem.horizon:
+            self._guess = np.array(self._opening)
+        self._opening = []
         self._state: Any = None
         self._plan: Plan | None = None
         self._age = 0  # periods since the plan was made
@@ -87,15 +98,18 @@ class Controller:
         plan = self._new_plan(start, rng, deadline) if planned or self._plan is None else self._plan
         self._age = 0 if planned else self._age + 1
         actions = self._rest_of(plan, start)
-        futures = self.problem.dynamics.rollout(start, actions[None], None, self.problem.particles)[:, 0]
+        states = self.problem.dynamics.rollout(start, actions[None], None, self.problem.particles)[:, 0].mean(axis=0)
+        futures = self._spreading.rollout(start, actions[None], None, self.problem.particles)[:, 0]
         self.note_sent(actions[0])
+        self._opening = [*self._opening, actions[0]][: self.problem.horizon]
         spread = float(np.sqrt(np.mean(futures[:, -1].var(axis=0))))
         missed = planned and (not plan.complete or deadline.elapsed > self.budget)
-        return Tick(actions[0], plan, futures.mean(axis=0), actions, spread, deadline.elapsed, missed)
+        return Tick(actions[0], plan, states, actions, spread, deadline.elapsed, missed)
 
     def _new_plan(self, start: np.ndarray, rng: np.random.Generator, deadline: Deadline) -> Plan:
         if self._state is None:
-            self._state = self.planner.initial_state(self.problem)
+            guess = self._guess if self._guess is not None and len(self._guess) == self.problem.horizon else None
+            self._state = self.planner.initial_state(self.problem, guess)
         self._plan, self._state = self.planner.plan(self.problem, start, self._state, rng, deadline)
         return self._plan
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mbrl_ros.errors import ConfigError
+from mbrl_ros.models.propagation import PROPAGATIONS
 from mbrl_ros.planners.base import Problem
 from mbrl_ros.planners.constraints import ConstrainedTask
 from mbrl_ros.planners.risk import make_risk
@@ -22,8 +24,9 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
         robot: limits and task.
 
     Raises:
-        ConfigError: the task is not for this robot, or its goal is beyond the robot's limits.
+        ConfigError: the task is not for this robot, its goal is beyond the robot's limits, or a setting has no effect.
     """
+    check_particles(config, groups["risk"])
     task = TASKS[robot.task](groups["task"])
     check_task(task, robot)
     problem = Problem(
@@ -42,6 +45,22 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
     x_min, x_max = state_range(robot, config.limit_share)
     constrained = ConstrainedTask(task, x_min, x_max, config.state_limits)
     return replace(problem, task=constrained, x_min=x_min, x_max=x_max)
+
+
+def check_particles(config: Any, risk: Any) -> None:
+    """Refuse what needs particles that differ where the plan follows the mean.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    unused = {"sample_noise": config.sample_noise, "risk.measure": risk.measure != "risk_neutral"}
+    if config.propagation == "mean" and any(unused.values()):
+        name = next(name for name, is_set in unused.items() if is_set)
+        value = risk.measure if name == "risk.measure" else config.sample_noise
+        raise ConfigError(
+            f"{name}: {value} has no effect with propagation 'mean', whose particles are all alike; "
+            f"choose propagation {', '.join(sorted(set(PROPAGATIONS) - {'mean'}))}"
+        )
 
 
 def state_range(robot: RobotDescription, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -182,6 +182,11 @@ class LearnedModel:
             change = mean + std * noise[mine, t][:, None] if noise.shape[1] else mean
             out[mine, t + 1] = self.layout.integrate(x, change)
 
+    def advance_mean(self, actions: np.ndarray, out: np.ndarray) -> None:
+        """As `advance_particles`, by the mean over the members: actions (H, N, nu), out (P, H + 1, N, nx)."""
+        for p, t in np.ndindex(len(out), len(actions)):
+            out[p, t + 1] = self.step(out[p, t], actions[t])
+
     def with_threads(self, threads: int) -> Self:
         """The same model, its rollouts shared among so many threads."""
         return replace(self, threads=threads)

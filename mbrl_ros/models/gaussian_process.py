@@ -104,6 +104,22 @@ class GaussianProcess(LearnedModel):
         dims = (0,) * self.layout.n_features
         gaussian_process_kernel.rollout(actions, noise, members, shared, weights, scale, index, dims, dt, out)
 
+    def advance_mean(self, actions: np.ndarray, out: np.ndarray) -> None:
+        """See `LearnedModel.advance_mean`."""
+        noise = np.empty((len(out), 0, len(self.layout.learned)), np.float32)
+        self._posterior_mean._advance(actions, noise, np.zeros((len(out), len(actions)), int), out)
+
+    @cached_property
+    def _posterior_mean(self) -> "GaussianProcess":
+        """The posterior mean as the only member: what the waves add cancels in it."""
+        a = self.arrays
+        waves = {k: a[k][:, :0] for k in ("wave_frequencies", "wave_phases")} | {
+            "wave_weights": a["wave_weights"][:1, :, :0]
+        }
+        return self.with_arrays(
+            **waves, **{k: a[k].mean(axis=0, keepdims=True) for k in ("weights", "slopes", "offsets")}
+        )
+
     @cached_property
     def _constants(self) -> tuple:
         """What the kernel needs of the model, gathered once."""

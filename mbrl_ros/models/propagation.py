@@ -58,13 +58,13 @@ def moment_matching(
 
 def mean(model: "LearnedModel", x0: np.ndarray, actions: np.ndarray, rng: Generator, particles: int) -> np.ndarray:
     """Every particle follows the mean over members, without noise: (P, N, H + 1, nx)."""
-    n, horizon, _ = actions.shape
-    starts = np.broadcast_to(x0, (particles, model.nx)) if np.ndim(x0) == 2 else x0[None]
-    out = np.empty((len(starts), n, horizon + 1, model.nx), np.float32)
-    out[:, :, 0] = starts[:, None]
-    for p, t in np.ndindex(len(starts), horizon):
-        out[p, :, t + 1] = model.step(out[p, :, t], actions[:, t])
-    return np.broadcast_to(out, (particles, *out.shape[1:]))
+    starts = x0 if np.ndim(x0) == 2 else x0[None]
+    _, first, time_first = prepared(model, starts, actions, None, len(starts))
+    out = np.empty((len(starts), actions.shape[1] + 1, len(actions), model.nx), np.float32)
+    out[:, 0] = first
+    model.advance_mean(time_first, out)
+    states = out.transpose(0, 2, 1, 3)
+    return np.broadcast_to(states, (particles, *states.shape[1:]))
 
 
 PROPAGATIONS: dict[str, Callable[..., np.ndarray]] = {

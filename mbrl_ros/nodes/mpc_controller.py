@@ -124,7 +124,9 @@ class MpcController(ManagedNode):
         problem = make_problem(config, groups, self.robot)  # nothing changes where this refuses
         super().reconfigure(config, groups)
         self.controller.planner = new_planner(config, groups)
-        self.controller.problem = replace(problem, dynamics=self.controller.problem.dynamics)
+        dynamics = self.prepared(self.controller.problem.dynamics)
+        self.controller.problem = problem
+        self.controller.use(dynamics)
         self.controller.budget = self.budget(config)
         self.goal.publish()
 

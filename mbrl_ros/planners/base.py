@@ -120,8 +120,11 @@ class Plan:
 class Planner(Protocol):
     """A planning method. It holds its configuration only; what it remembers between ticks is `state`."""
 
-    def initial_state(self, problem: Problem) -> Any:
-        """State for the first tick of a trial: nothing known."""
+    def initial_state(self, problem: Problem, guess: np.ndarray | None = None) -> Any:
+        """State for the first tick of a trial: nothing known but, where given, the actions `guess` (H, nu).
+
+        They are those that the last trial began with. A planner that compares candidates tries them, too.
+        """
 
     def plan(
         self, problem: Problem, x0: np.ndarray, state: Any, rng: np.random.Generator, deadline: "Deadline"

@@ -15,7 +15,7 @@ from mbrl_ros.planners.rollout import evaluate
 class CEMConfig:
     """Settings of CEM. Defaults: iCEM. The plain method: noise_exponent 0, refine 0, `keep_`, `add_`, `best_` off."""
 
-    samples: int = option(64, "candidates in the first round", low=2, high=100_000, dynamic=True)
+    samples: int = option(128, "candidates in the first round", low=2, high=100_000, dynamic=True)
     rounds: int = option(4, "rounds of sampling and refitting", low=1, high=1000, dynamic=True)
     elites: int = option(10, "best candidates the distribution is refitted to", low=1, high=10_000, dynamic=True)
     initial_std: float = option(
@@ -60,11 +60,11 @@ class CEM:
     def __init__(self, config: CEMConfig) -> None:
         self.config = config
 
-    def initial_state(self, problem: Problem) -> CEMState:
-        """Mean in the middle of the limits, no elites."""
+    def initial_state(self, problem: Problem, guess: np.ndarray | None = None) -> CEMState:
+        """Mean in the middle of the limits; the guess, where there is one, as the only elite."""
         shape = (problem.horizon, problem.dynamics.nu)
         middle = np.broadcast_to(0.5 * (problem.u_min + problem.u_max), shape)
-        return CEMState(middle.copy(), np.empty((0, *shape)))
+        return CEMState(middle.copy(), np.empty((0, *shape)) if guess is None else guess[None])
 
     def plan(
         self, problem: Problem, x0: np.ndarray, state: CEMState, rng: np.random.Generator, deadline: Deadline

@@ -22,9 +22,9 @@ class ChangingHorizon:
     def __init__(self, planner: Planner) -> None:
         self.planner = planner
 
-    def initial_state(self, problem: Problem) -> HorizonState:
-        """Nothing known."""
-        return HorizonState(self.planner.initial_state(problem), problem.horizon)
+    def initial_state(self, problem: Problem, guess: np.ndarray | None = None) -> HorizonState:
+        """See `Planner.initial_state`."""
+        return HorizonState(self.planner.initial_state(problem, guess), problem.horizon)
 
     def plan(
         self, problem: Problem, x0: np.ndarray, state: HorizonState, rng: np.random.Generator, deadline: Deadline

@@ -126,7 +126,7 @@ class Collocation:
     def __init__(self, config: CollocationConfig) -> None:
         self.config = config
 
-    def initial_state(self, problem: Problem) -> CollocationState | None:
+    def initial_state(self, problem: Problem, guess: np.ndarray | None = None) -> CollocationState | None:
         """Nothing known."""
         return None
 

@@ -30,7 +30,7 @@ class ILQR:
     def __init__(self, config: ILQRConfig) -> None:
         self.config = config
 
-    def initial_state(self, problem: Problem) -> ILQRState:
+    def initial_state(self, problem: Problem, guess: np.ndarray | None = None) -> ILQRState:
         """Nothing known."""
         return ILQRState(None)
 

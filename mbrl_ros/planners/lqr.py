@@ -127,7 +127,7 @@ class LQR:
     def __init__(self, config: LQRConfig) -> None:
         self.config = config
 
-    def initial_state(self, problem: Problem) -> None:
+    def initial_state(self, problem: Problem, guess: np.ndarray | None = None) -> None:
         """Nothing to remember."""
 
     def plan(

@@ -117,7 +117,7 @@ class MCTS:
     def __init__(self, config: MCTSConfig) -> None:
         self.config = config
 
-    def initial_state(self, problem: Problem) -> MCTSState:
+    def initial_state(self, problem: Problem, guess: np.ndarray | None = None) -> MCTSState:
         """An empty tree."""
         return MCTSState(Node(self.config.levels**problem.dynamics.nu))
 

@@ -92,7 +92,7 @@ class MPPI:
     def __init__(self, config: MPPIConfig) -> None:
         self.config = config
 
-    def initial_state(self, problem: Problem) -> MPPIState:
+    def initial_state(self, problem: Problem, guess: np.ndarray | None = None) -> MPPIState:
         """Mean in the middle of the limits."""
         middle = 0.5 * (problem.u_min + problem.u_max)
         return MPPIState(np.broadcast_to(middle, (problem.horizon, problem.dynamics.nu)).copy())

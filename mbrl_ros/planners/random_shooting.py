@@ -34,8 +34,10 @@ class RandomShooting:
     def __init__(self, config: RandomShootingConfig) -> None:
         self.config = config
 
-    def initial_state(self, problem: Problem) -> np.ndarray:
-        """The sequence to try again: the middle of the limits, (H, nu)."""
+    def initial_state(self, problem: Problem, guess: np.ndarray | None = None) -> np.ndarray:
+        """The sequence to try again (H, nu): the guess, or the middle of the limits."""
+        if guess is not None:
+            return guess
         middle = 0.5 * (problem.u_min + problem.u_max)
         return np.broadcast_to(middle, (problem.horizon, problem.dynamics.nu)).copy()
 

@@ -24,6 +24,7 @@ from mbrl_ros.replay.differences import Differences, compare, spread
 from mbrl_ros.replay.recording import Phase, Recording, Stamped
 from mbrl_ros.robots.description import RobotDescription
 
+LATEST_NS = 2**63 - 1
 REFINEMENTS = 3  # times that a planner may ask after its rounds
 Configured = tuple[Any, dict[str, Any]]  # `graph.ControllerConfig` and its groups
 
@@ -38,6 +39,7 @@ class PlannerResult:
         cut: stamps in ns of ticks that the deadline cut short; they are not part of `differences`.
         cut_differences: of those ticks.
         lost: stamps of ticks whose observation or model the bag lacks.
+        ending: stamps of ticks at the very end, of which a recording that was killed has the command only.
         differences: of the commands, by the stamp of the tick's observation.
     """
 
@@ -46,6 +48,7 @@ class PlannerResult:
     cut: list[int]
     cut_differences: Differences
     lost: list[int]
+    ending: list[int]
     differences: Differences
 
     @property
@@ -142,6 +145,7 @@ def replay_planner(
         cut=sorted(cut),
         cut_differences=differences(cut),
         lost=sorted(replay.lost),
+        ending=sorted(replay.ending),
         differences=differences(replay.made.keys() - cut),
     )
 
@@ -165,6 +169,7 @@ class PlannerReplay:
         base: stamps of ticks of the base policy.
         cut: stamps of ticks that the deadline cut short.
         lost: stamps of ticks that cannot be replayed.
+        ending: stamps of ticks after the last observation, or in a planned trial after the last figures.
     """
 
     def __init__(
@@ -185,6 +190,7 @@ class PlannerReplay:
         self.base: set[int] = set()
         self.cut: set[int] = set()
         self.lost: set[int] = set()
+        self.ending: set[int] = set()
 
     def new_controller(self) -> Controller:
         """The controller as its node sets it up."""
@@ -204,6 +210,9 @@ class PlannerReplay:
         for tick, command in enumerate(commands):
             self.follow_changes(command.time_ns)
             stamp_ns = command.stamp_ns - self.delay_ticks * self.dt_ns
+            if stamp_ns > self.end_of(phase):
+                self.ending.add(stamp_ns)
+                continue
             self.recorded[stamp_ns] = command.values
             if stamp_ns not in self.recording.ticks:
                 self.adapt(stamp_ns)
@@ -212,6 +221,11 @@ class PlannerReplay:
                 self.controller.note_sent(self.made[stamp_ns])
             else:
                 self.plan(stamp_ns, phase.index, tick)
+
+    def end_of(self, phase: Phase) -> int:
+        """Stamp of the last tick of which there is all that a replay needs."""
+        ticks = self.recording.ticks if phase.policy == "mpc" else {}
+        return min(max(self.observed, default=0), max(ticks, default=LATEST_NS))
 
     def plan(self, stamp_ns: int, trial: int, tick: int) -> None:
         """One tick that plans."""

@@ -34,9 +34,10 @@ class Scripted:
     gains: np.ndarray | None = None
 
     def __post_init__(self):
-        self.starts, self.states = [], []
+        self.starts, self.states, self.guesses = [], [], []
 
-    def initial_state(self, problem):
+    def initial_state(self, problem, guess=None):
+        self.guesses.append(guess)
         return 0
 
     def plan(self, problem, x0, state, rng, deadline):
@@ -90,6 +91,45 @@ def test_planner_state_is_handed_on_and_forgotten_at_a_reset():
     made.reset()
     tick(made, [0, 0])
     assert planner.states == [0, 1, 0]
+
+
+def test_a_trial_may_begin_as_the_last_one_that_was_long_enough():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    made = controller(planner)  # horizon 2
+    for planner.actions in np.array([[[1.0], [0.0]], [[0.5], [0.0]], [[-0.5], [0.0]]]):
+        tick(made, [0, 0])
+    made.reset()
+    tick(made, [0, 0])  # one tick only: too short to begin anything with
+    made.reset()
+    tick(made, [0, 0])
+    assert planner.guesses[0] is None
+    assert [guess.tolist() for guess in planner.guesses[1:]] == [[[1.0], [0.5]]] * 2
+
+
+class Doubtful(DoubleIntegrator):
+    """A model whose two members go apart, and which is planned with by its mean."""
+
+    def __init__(self, propagation="mean"):
+        self.propagation = propagation
+
+    def with_propagation(self, name):
+        return Doubtful(name)
+
+    def rollout(self, x0, actions, rng, particles):
+        states = super().rollout(x0, actions, rng, particles).copy()
+        if self.propagation == "ts_inf":
+            states[::2, :, -1] += 3.0
+            states[1::2, :, -1] -= 3.0
+        return states
+
+
+def test_a_plan_through_the_mean_still_tells_how_far_the_members_go_apart():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    made = Controller(planner, Problem(Doubtful(), None, -U_MAX, U_MAX, horizon=2, particles=2), 0, np.inf)
+    plain = Controller(planner, Problem(DoubleIntegrator(), None, -U_MAX, U_MAX, horizon=2, particles=2), 0, np.inf)
+    result = tick(made, [0, 0])
+    assert abs(result.spread - 3.0) < 1e-9
+    np.testing.assert_array_equal(result.states, tick(plain, [0, 0]).states)
 
 
 def test_what_leaves_is_finite_and_within_limits():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mbrl_ros.control.problem import make_problem
+from mbrl_ros.errors import ConfigError
 from mbrl_ros.graph import NODES, configure
 from mbrl_ros.robots.description import load_robot
 
@@ -24,7 +25,7 @@ def cost(problem, p):
 
 
 def test_numbers_are_passed_on():
-    made = problem(horizon=7, particles=3, sample_noise=True, replan_every=2)
+    made = problem(horizon=7, particles=3, sample_noise=True, replan_every=2, propagation="ts1")
     assert (made.horizon, made.particles, made.sample_noise, made.replan_every) == (7, 3, True, 2)
     assert (made.u_min.tolist(), made.u_max.tolist()) == ([-10.0], [10.0])
 
@@ -32,8 +33,16 @@ def test_numbers_are_passed_on():
 def test_the_risk_measure_is_the_one_that_is_named():
     costs = np.array([[0.0], [1.0], [5.0]])
     assert problem().risk(costs) == pytest.approx(2.0)
-    assert problem(**{"risk.measure": "worst_case"}).risk(costs) == 5.0
-    assert problem(**{"risk.measure": "cvar", "risk.alpha": 2 / 3}).risk(costs) == pytest.approx(3.0)
+    particles = {"propagation": "ts_inf"}
+    assert problem(**particles, **{"risk.measure": "worst_case"}).risk(costs) == 5.0
+    assert problem(**particles, **{"risk.measure": "cvar", "risk.alpha": 2 / 3}).risk(costs) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("values", [{"risk.measure": "cvar"}, {"sample_noise": True}])
+def test_what_needs_particles_is_refused_where_the_plan_follows_the_mean(values):
+    name, value = next(iter(values.items()))
+    with pytest.raises(ConfigError, match=f"{name}: {value} .* propagation 'mean'.*moment_matching, ts1, ts_inf"):
+        problem(propagation="mean", **values)
 
 
 def test_without_state_limits_there_are_none():

@@ -30,7 +30,7 @@ class Sleeper:
     def __init__(self, config):
         self.config = config
 
-    def initial_state(self, problem):
+    def initial_state(self, problem, guess=None):
         return None
 
     def plan(self, problem, x0, state, rng, deadline):

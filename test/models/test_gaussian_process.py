@@ -125,6 +125,18 @@ def test_rollout_is_predict_and_integrate_step_by_step(model):
         np.testing.assert_allclose(states[p, :, 6], x, atol=1e-4)
 
 
+def test_the_mean_is_rolled_out_without_the_waves(model):
+    rng = np.random.default_rng(4)
+    starts, actions = rng.normal(size=(2, 5)), 0.3 * rng.normal(size=(6, 5, 2))
+    states = model.with_propagation("mean").rollout(starts, actions, None, 2)
+    for p in range(2):
+        x = np.tile(starts[p], (6, 1))
+        for t in range(5):
+            x = model.step(x, actions[:, t])
+            np.testing.assert_allclose(states[p, :, t + 1], x, atol=2e-4)
+    assert np.abs(states[0] - model.rollout(starts[0], actions, None, 1)[0]).max() > 1e-3
+
+
 def test_rollout_takes_one_start_a_particle(model):
     starts, actions = np.random.default_rng(2).standard_normal((4, 5)), np.zeros((2, 3, 2))
     together = model.rollout(starts, actions, None, 4)

@@ -50,7 +50,10 @@ def test_a_dynamic_parameter_changes_the_cost_of_the_next_plan(controller):
     before = upright_cost(controller)
     assert set_parameters(controller, task__width=0.1).successful
     assert upright_cost(controller) > before
-    assert set_parameters(controller, risk__measure="worst_case").successful
+    refused = set_parameters(controller, risk__measure="worst_case")
+    assert not refused.successful and "propagation 'mean'" in refused.reason
+    assert set_parameters(controller, risk__measure="worst_case", propagation="ts1").successful
+    assert controller.controller.problem.dynamics.propagation == "ts1"
     assert controller.controller.problem.risk(np.array([[1.0], [3.0]])) == 3.0
 
 

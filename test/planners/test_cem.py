@@ -147,6 +147,16 @@ def test_the_state_is_shifted_and_warm_starts():
     assert again.cost < cold.cost
 
 
+def test_a_guess_is_tried_in_the_first_round():
+    best_actions, best_cost = optimum()
+    config = CEMConfig(rounds=1, initial_std=1e-6, refine=0)
+    prob = problem()
+    planner = CEM(config)
+    without, given = (plan(config, prob=prob, state=planner.initial_state(prob, g))[0] for g in (None, best_actions))
+    assert without.cost > 1.1 * best_cost
+    np.testing.assert_allclose(given.cost, best_cost, rtol=1e-9)
+
+
 def test_shift_repeats_the_last_action():
     np.testing.assert_array_equal(shift(np.arange(3.0)[:, None]), [[1.0], [2.0], [2.0]])
 
@@ -154,7 +164,7 @@ def test_shift_repeats_the_last_action():
 @pytest.mark.parametrize(
     "change",
     [
-        {"samples": 128},
+        {"samples": 64},
         {"rounds": 3},
         {"elites": 5},
         {"initial_std": 0.2},

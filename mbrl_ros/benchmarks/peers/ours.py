@@ -65,7 +65,8 @@ def sampling(r: dict[str, Any]) -> Result:
     sizes = {"samples": r["samples"], "rounds": r["rounds"]}
     kept = round(0.3 * r["elites"])  # part of the population, as in pytorch-icem
     icem = CEMConfig(
-        samples=r["samples"] - kept, rounds=r["rounds"], elites=r["elites"], decay=1.0, smoothing=0.1, add_mean=False, refine=0,
+        samples=r["samples"] - kept, rounds=r["rounds"], elites=r["elites"], decay=1.0, smoothing=0.1, add_mean=False,
+        refine=0,
     )  # fmt: skip
     plain = CEMConfig(
         **sizes, elites=r["elites"], decay=1.0, smoothing=0.1, noise_exponent=0.0, keep_elites=0.0,
