@@ -101,7 +101,7 @@ def test_a_run_is_resumed_from_its_store(two_lockstep_runs, tmp_path):
     trials = json.loads((folder / "summary.json").read_text())["trials"]
     assert [t["policy"] for t in trials] == ["base", "mpc", "mpc"]
     assert trials[2]["experience_before_s"] == pytest.approx(6.0)
-    assert load_trial(folder, 2).model_version[:60].min() > 0, "it plans from the first tick on"
+    assert load_trial(folder, 2).model_version[:-1].min() > 0, "it plans from the first tick on"
     with TransitionStore(folder / "transitions.sqlite", "cartpole", load_robot("cartpole").layout) as store:
         assert len(store) == 3 * 60
 
