@@ -16,6 +16,7 @@ from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.robots.sensors import estimator_config
 
 WITHHELD = "withheld"  # how the problem of an observation begins that is not published
+ENDING_NS = NANOSECONDS  # before its end a recording that was killed may have an observation without its measurement
 SETTLING_NS = NANOSECONDS  # real time: what the filter knew before the recording began is forgotten after that
 
 
@@ -30,6 +31,7 @@ class EstimatorResult:
         extra: stamps that only the replay has.
         bridged: stamps at which only one of them had to bridge a measurement.
         settling: stamps that differ at the very beginning, where the filter may have known what was not recorded.
+        ending: stamps at the very end that only one of them has.
         differences: of the observations.
     """
 
@@ -39,6 +41,7 @@ class EstimatorResult:
     extra: list[int]
     bridged: list[int]
     settling: list[int]
+    ending: list[int]
     differences: Differences
 
     @property
@@ -64,7 +67,7 @@ def replay_estimator(
     """
     replayed = EstimatorReplay(robot, estimator_config(config, robot), recording.path).run(recording)
     recorded = {o.stamp_ns: o for o in recording.observations}
-    differing, settling = set(recorded) ^ set(replayed), list[int]()
+    differing = recorded.keys() ^ replayed.keys()
     both = recorded.keys() & replayed.keys()
     bridged = {s for s in both if bool(recorded[s].remark) != bool(replayed[s].problem)}
     unit = spread([o.values for o in recording.observations], robot.layout.nx)
@@ -73,20 +76,21 @@ def replay_estimator(
         theirs, ours = {s: recorded[s].values for s in stamps}, {s: replayed[s].x for s in stamps}
         return compare(robot.layout.state, theirs, ours, unit, tolerance)
 
-    found = differences(both)
-    if not lockstep:
-        begin = min((stamp_of(message) for name, message in recording.sensors if name != OBSERVATION), default=0)
-        settling = sorted(s for s in differing | bridged | set(found.beyond) if s < begin + SETTLING_NS)
-        found = differences(both - set(settling))
-    left = set(settling)
+    measured = [stamp_of(message) for name, message in recording.sensors if name != OBSERVATION]
+    begin = -NANOSECONDS if lockstep else min(measured, default=0)
+    odd = differing | bridged | set(differences(both).beyond)
+    settling = {s for s in odd if s < begin + SETTLING_NS}
+    ending = {s for s in differing if s > max([*measured, *recorded], default=0) - ENDING_NS} - settling
+    apart = settling | ending
     return EstimatorResult(
         recorded=len(recorded),
         replayed=len(replayed),
-        missing=sorted(set(recorded) - set(replayed) - left),
-        extra=sorted(set(replayed) - set(recorded) - left),
-        bridged=sorted(bridged - left),
-        settling=settling,
-        differences=found,
+        missing=sorted(recorded.keys() - replayed.keys() - apart),
+        extra=sorted(replayed.keys() - recorded.keys() - apart),
+        bridged=sorted(bridged - apart),
+        settling=sorted(settling),
+        ending=sorted(ending),
+        differences=differences(both - settling),
     )
 
 

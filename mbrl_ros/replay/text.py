@@ -43,6 +43,7 @@ def about_estimator(result: EstimatorResult) -> Iterator[str]:
     yield from listed("only in the replay", result.extra)
     yield from listed("bridged in one of them only", result.bridged)
     yield from listed("differ at the beginning, where the recording lacks what the filter knew", result.settling)
+    yield from listed("at the very end, in one of them only", result.ending)
     yield from about_differences(result.differences)
 
 
@@ -72,6 +73,7 @@ def about_planner(result: PlannerResult) -> Iterator[str]:
         apart = result.cut_differences
         largest = max((d / u for d, u in zip(apart.largest, apart.unit, strict=True)), default=0.0)
         yield f"  {len(result.cut)} more, cut short by the deadline, differ by up to {largest:.3g} of the range"
+    yield from listed("at the very end, with nothing more of them recorded", result.ending)
     yield from listed("cannot be replayed: observation or model was not recorded", result.lost)
     yield from about_differences(result.differences)
 

@@ -83,8 +83,8 @@ def estimated(measurements, config, stamps):
 
 
 def sensor_recording(config, stamps=lambda stamp: [stamp]):
-    """Twenty measurements of a moving robot, and the observations made of them, each after its measurement."""
-    measured = [((k + 40) * DT, np.sin(0.3 * k + np.arange(4)) + 0.01 * RNG.standard_normal(4)) for k in range(20)]
+    """Forty measurements of a moving robot, and the observations made of them, each after its measurement."""
+    measured = [((k + 40) * DT, np.sin(0.3 * k + np.arange(4)) + 0.01 * RNG.standard_normal(4)) for k in range(40)]
     recording = Recording(Path("bag"), observations=estimated(measured, config, stamps))
     per = len(recording.observations) // len(measured)
     for k, (stamp_ns, values) in enumerate(measured):
@@ -96,14 +96,14 @@ def sensor_recording(config, stamps=lambda stamp: [stamp]):
 def test_the_estimator_gives_what_it_gave():
     recording = sensor_recording(FilterConfig())
     result = replay_estimator(recording, ROBOT, FilterConfig(), lockstep=True, tolerance=0.0)
-    assert result.agrees and result.differences.compared == 20 and result.differences.largest == [0.0] * 4
+    assert result.agrees and result.differences.compared == 40 and result.differences.largest == [0.0] * 4
 
 
 def test_an_estimator_with_a_timer_is_asked_at_the_recorded_stamps():
     config = FilterConfig(rate=40.0)
     recording = sensor_recording(config, lambda stamp: [stamp + DT // 5, stamp + DT // 2])
     result = replay_estimator(recording, ROBOT, config, lockstep=False, tolerance=0.0)
-    assert result.agrees and result.differences.compared == 40 and max(result.differences.largest) == 0.0
+    assert result.agrees and result.differences.compared == 80 and max(result.differences.largest) == 0.0
     other = replay_estimator(recording, ROBOT, replace(config, acceleration_density=3.0), lockstep=True, tolerance=0.0)
     assert not other.agrees and other.differences.beyond
 
@@ -120,12 +120,12 @@ def test_another_filter_and_lost_stamps_are_found():
 
 def test_in_real_time_the_beginning_does_not_count():
     """The recorded filter knew more than was recorded: five measurements before the recording began."""
-    recording = sensor_recording(FilterConfig(acceleration_density=1e-3))
+    recording = sensor_recording(FilterConfig(acceleration_density=30.0))
     recording.sensors = recording.sensors[10:]
     recording.observations = recording.observations[5:]
-    strict = replay_estimator(recording, ROBOT, FilterConfig(acceleration_density=1e-3), lockstep=True, tolerance=1e-9)
+    strict = replay_estimator(recording, ROBOT, FilterConfig(acceleration_density=30.0), lockstep=True, tolerance=1e-9)
     assert not strict.agrees
-    mild = replay_estimator(recording, ROBOT, FilterConfig(acceleration_density=1e-3), lockstep=False, tolerance=1e-9)
+    mild = replay_estimator(recording, ROBOT, FilterConfig(acceleration_density=30.0), lockstep=False, tolerance=1e-9)
     assert mild.agrees and 0 < len(mild.settling) <= 15
 
 
@@ -384,3 +384,17 @@ def test_what_is_older_than_a_change_of_the_robot_is_not_learned_from():
     result = replay_learner(recording, ROBOT, own, stored(after), 0.0)
     assert result.agrees and result.models[0].identical
     assert not replay_learner(recording, ROBOT, replace(own, changes=[]), stored(after), 0.0).agrees
+
+
+def test_a_recording_that_was_killed_ends_where_it_ends():
+    """At its very end there may be an observation without its measurement, and a command without its tick."""
+    recording = sensor_recording(FilterConfig())
+    del recording.sensors[-2]
+    result = replay_estimator(recording, ROBOT, FilterConfig(), lockstep=True, tolerance=0.0)
+    assert result.agrees and result.ending == [79 * DT] and not result.missing
+    planned = plan_recording(NO_LIMITS, 0)
+    del planned.ticks[10 * DT]
+    result = replayed(planned)
+    assert result.agrees and result.ending == [10 * DT] and result.planned == 9
+    del planned.observations[8:]
+    assert replayed(planned).ending == [9 * DT, 10 * DT]
