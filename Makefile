@@ -1,5 +1,5 @@
 # make sim    set up what is missing and run the main job: a cart-pole learns to swing up
-# make test   set up what is missing and run the tests
+# make test   set up what is missing and run the tests, two at a time
 # make lint   ruff and mypy
 # ARGS="..."  is passed on, e.g. make sim ARGS="--planner random_shooting --seed 3"
 #
@@ -22,7 +22,7 @@ sim: $(READY)
 	@$(BIN)/mbrl_ros sim $(ARGS)
 
 test: $(DEV_READY)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .

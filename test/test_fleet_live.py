@@ -8,6 +8,7 @@ import time
 
 import pytest
 import yaml
+from ros_domain import own_domain
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -28,7 +29,7 @@ class Fleet:
 
     def __init__(self, folder):
         self.folder = folder
-        domain = str(1 + (os.getpid() + 89) % 100)
+        domain = str(own_domain(__file__))
         self.environment = dict(os.environ) | {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
         self.params = folder / "params.yaml"
         content = {name: {"ros__parameters": values} for name, values in QUICK.items()}

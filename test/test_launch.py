@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ros_domain import own_domain
 
 # `launch` alone would find the folder of that name in a checkout.
 pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed: no ROS 2 is sourced (it is no wheel)")
@@ -224,7 +225,7 @@ needs_ros2 = pytest.mark.skipif(not installed(), reason="no ros2 command, or mbr
 def launch(tmp_path, case, trials):
     """A short run in lockstep, in a ROS domain of its own."""
     environment = dict(os.environ) | {
-        "ROS_DOMAIN_ID": str(1 + (os.getpid() + 30 * case) % 100),
+        "ROS_DOMAIN_ID": str(own_domain(__file__, case)),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_LOG_DIR": str(tmp_path / "log"),
     }

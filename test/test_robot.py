@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -20,7 +21,7 @@ from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.reporting.summary import read_summary
 from mbrl_ros.robots.description import load_robot
 
-DOMAIN = 1 + (os.getpid() + 71) % 100
+DOMAIN = own_domain(__file__)
 ACTUATION, SENSING = 0.06, 0.03  # s, what the simulated robot has
 QUICK = {"mpc_controller": {"horizon": 5, "cem": {"samples": 16, "rounds": 2, "elites": 4}}}
 ENVIRONMENT = {

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import yaml
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -36,7 +37,7 @@ QUICK = {
     "trial_manager": {"trials": 100, "stop_after_solved": 100},
 }
 WORDS = "waiting for trial_manager/start or step"
-DOMAIN = 1 + (os.getpid() + 37) % 100
+DOMAIN = own_domain(__file__)
 ENVIRONMENT = {
     "ROS_DOMAIN_ID": str(DOMAIN),
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from ros_domain import own_domain
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -40,7 +41,7 @@ def command(*arguments):
 
 def environment(case):
     """A ROS domain of its own for each test, and for each of several test runs on one machine."""
-    domain = 1 + (os.getpid() + 25 * case) % 100
+    domain = own_domain(__file__, case)
     return dict(os.environ) | {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 

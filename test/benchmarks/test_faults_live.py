@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("pybullet", reason="PyBullet is not installed")
@@ -20,7 +21,7 @@ OTHERS = ("disk full: model_learner", "observation: nan")
 @pytest.fixture(scope="module")
 def rows():
     old = {name: os.environ.get(name) for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")}
-    os.environ |= {"ROS_DOMAIN_ID": str(1 + (os.getpid() + 63) % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    os.environ |= {"ROS_DOMAIN_ID": str(own_domain(__file__)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     rng, found = np.random.default_rng(0), {}
     try:
         for variant in ("direct", "relay"):

@@ -1,8 +1,7 @@
 """`mbrl_ros trial` and `mbrl_ros model`: what is wrong with the words is said before anything is asked."""
 
-import os
-
 import pytest
+from ros_domain import own_domain
 
 from mbrl_ros.cli import main
 
@@ -21,7 +20,7 @@ def test_unknown_words_list_the_known_ones(capsys):
 
 def test_where_nothing_runs_that_is_said(capsys, monkeypatch):
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + (os.getpid() + 13) % 100))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(own_domain(__file__)))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     assert main(["trial", "stop", "--timeout", "0.3", "--namespace", "lab"]) == 2
     assert capsys.readouterr().err == "mbrl_ros: no /lab/trial_manager/stop here\n"

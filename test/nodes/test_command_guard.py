@@ -1,12 +1,12 @@
 """The guard node with real messages: what reaches the actuators, and what is said about it."""
 
-import os
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -29,7 +29,7 @@ class Bench:
 
     def __init__(self, **parameters: object) -> None:
         given = [word for k, v in parameters.items() for word in ("-p", f"guard.{k}:={v}")]
-        rclpy.init(args=["--ros-args", *given], domain_id=1 + (os.getpid() + 15) % 100)
+        rclpy.init(args=["--ros-args", *given], domain_id=own_domain(__file__))
         self.node, self.others = CommandGuard(), rclpy.create_node("others")
         self.node.bring_up()
         self.executor = SingleThreadedExecutor()

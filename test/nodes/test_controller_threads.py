@@ -1,9 +1,8 @@
 """The controller's `threads` reaches the models it is sent."""
 
-import os
-
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -18,7 +17,7 @@ from mbrl_ros.nodes.mpc_controller import MpcController
 def test_a_model_is_used_with_as_many_threads_as_configured(threads, monkeypatch):
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     parameters = ["-p", "lockstep:=true", "-p", f"threads:={threads}"]
-    rclpy.init(args=["--ros-args", *parameters], domain_id=1 + (os.getpid() + 66) % 100)
+    rclpy.init(args=["--ros-args", *parameters], domain_id=own_domain(__file__))
     node = MpcController()
     try:
         node.bring_up()

@@ -19,8 +19,8 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from mbrl_ros.errors import MessageError
 from mbrl_ros.nodes import conversions as c
-from mbrl_ros.robots.command_messages import from_joint_trajectory
 from mbrl_ros.nodes.trial_phase import LAST_INDEX, PHASES, POLICIES, from_phase
+from mbrl_ros.robots.command_messages import from_joint_trajectory
 
 EXAMPLES, LEAST, MOST = 250, 400, 800  # sequences, and messages in each
 SEEN: Counter[str] = Counter()

@@ -1,9 +1,9 @@
 """The relay, the stranger and the observer of `mbrl_ros bench faults`, with real messages."""
 
-import os
 import time
 
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -29,7 +29,7 @@ def until(done, timeout=20.0):
 @pytest.fixture
 def bench(monkeypatch):
     """A thread that serves the nodes, and a node that is all the others."""
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + (os.getpid() + 71) % 100))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(own_domain(__file__)))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     served = Served()
     others = rclpy.create_node("others", context=served.context)

@@ -1,10 +1,10 @@
 """One learner for several robots, and a learner that comes and goes."""
 
-import os
 import types
 
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -38,7 +38,7 @@ def start(tmp_path, monkeypatch):
         given = {"output": str(tmp_path / "run")} | given
         arguments = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
         rclpy.try_shutdown()
-        rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 53) % 100)
+        rclpy.init(args=["--ros-args", *arguments], domain_id=own_domain(__file__))
         nodes.append(cls())
         nodes[-1].bring_up()
         return nodes[-1]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -132,7 +133,7 @@ def node(request, tmp_path_factory):
     cls, mode = request.param
     given = {"lockstep": str(mode == "lockstep").lower(), "output": str(tmp_path_factory.mktemp("run"))}
     arguments = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
-    rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 47) % 100)
+    rclpy.init(args=["--ros-args", *arguments], domain_id=own_domain(__file__))
     made = cls()
     made.bring_up()
     hear(made, "/dynamics_model", UInt8MultiArray(data=MODEL))

@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -16,7 +17,7 @@ from mbrl_ros.nodes.visualizer import Visualizer
 @pytest.fixture(scope="module")
 def viewer():
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    rclpy.init(args=[], domain_id=1 + (os.getpid() + 35) % 100)
+    rclpy.init(args=[], domain_id=own_domain(__file__))
     node = Visualizer()
     executor = SingleThreadedExecutor()
     executor.add_node(node)

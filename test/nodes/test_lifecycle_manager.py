@@ -1,9 +1,9 @@
 """The life-cycle manager with managed nodes in one process: order, all or none, answers that name who failed."""
 
-import os
 import time
 
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -22,7 +22,7 @@ class Bench:
     """A manager and the nodes it manages, with nothing in them but their life cycle."""
 
     def __init__(self, *arguments):
-        rclpy.init(args=["--ros-args", *arguments] if arguments else [], domain_id=1 + (os.getpid() + 55) % 100)
+        rclpy.init(args=["--ros-args", *arguments] if arguments else [], domain_id=own_domain(__file__))
         self.log = log = []
 
         class Hollow(ManagedNode):

@@ -1,12 +1,12 @@
 """The link watchdog node on robots of every interface: it repeats the guard, and its safe action is the right one."""
 
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -53,7 +53,7 @@ def test_it_repeats_the_guard_and_then_sends_the_safe_action(
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     path = described(tmp_path, name, interface, message)
     output = command_output(load_robot(str(path)))
-    rclpy.init(args=["--ros-args", "-p", f"robot:={path}"], domain_id=1 + (os.getpid() + 61) % 100)
+    rclpy.init(args=["--ros-args", "-p", f"robot:={path}"], domain_id=own_domain(__file__))
     link, others = LinkWatchdogNode(), rclpy.create_node("others")
     try:
         link.bring_up()

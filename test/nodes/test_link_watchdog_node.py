@@ -1,9 +1,9 @@
 """The link watchdog node with real messages."""
 
-import os
 import time
 
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -16,7 +16,7 @@ from mbrl_ros.nodes.pipeline_node import RELIABLE, WARN
 
 def test_it_repeats_the_guard_and_takes_over_when_the_guard_is_silent(monkeypatch):
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rclpy.init(args=["--ros-args", "-p", "timeout:=4.0"], domain_id=1 + (os.getpid() + 35) % 100)
+    rclpy.init(args=["--ros-args", "-p", "timeout:=4.0"], domain_id=own_domain(__file__))
     link, others = LinkWatchdogNode(), rclpy.create_node("others")
     try:
         link.bring_up()

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -50,7 +51,7 @@ class Bench:
 
     def __init__(self, cls, parameters):
         given = [word for k, v in parameters.items() for word in ("-p", f"{k}:={v}")]
-        rclpy.init(args=["--ros-args", *given], domain_id=1 + (os.getpid() + 50) % 100)
+        rclpy.init(args=["--ros-args", *given], domain_id=own_domain(__file__))
         self.node, self.others = cls(), rclpy.create_node("others")
         self.executor = SingleThreadedExecutor()
         for node in (self.node, self.others):
@@ -379,7 +380,7 @@ def run_node(name, *parameters):
     given = [word for p in parameters for word in ("-p", p)]
     environment = os.environ | {
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(own_domain(__file__, "processes")),
     }
     return subprocess.run(
         [sys.executable, "-m", f"mbrl_ros.nodes.{name}", "--ros-args", *given],

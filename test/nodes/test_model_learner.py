@@ -1,9 +1,8 @@
 """The learner node: when a resumed run may begin, and what starts a refit."""
 
-import os
-
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -31,7 +30,7 @@ def learner(tmp_path, monkeypatch):
         f"probabilistic_ensemble.{k}": v for k, v in SMALL.items()
     }
     arguments = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
-    rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 75) % 100)
+    rclpy.init(args=["--ros-args", *arguments], domain_id=own_domain(__file__))
     node = ModelLearner()
     node.bring_up()
     yield node

@@ -1,9 +1,8 @@
 """The learner node's data: a model to start from, with its transitions or without, and a disk that is full."""
 
-import os
-
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -42,7 +41,7 @@ def make(tmp_path, monkeypatch):
             **{f"{KIND}.{k}": v for k, v in SMALL.items()},
         }
         arguments = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
-        rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 83) % 100)
+        rclpy.init(args=["--ros-args", *arguments], domain_id=own_domain(__file__))
         nodes.append(ModelLearner())
         nodes[-1].bring_up()
         return nodes[0]

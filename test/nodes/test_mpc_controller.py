@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -23,7 +24,7 @@ LAYOUT = ROBOT.layout
 @pytest.fixture(scope="module")
 def controller():
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    rclpy.init(args=["--ros-args", "-p", "lockstep:=true"], domain_id=1 + (os.getpid() + 65) % 100)
+    rclpy.init(args=["--ros-args", "-p", "lockstep:=true"], domain_id=own_domain(__file__))
     node = MpcController()
     node.bring_up()
     yield node

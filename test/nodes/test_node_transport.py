@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import rclpy
+from ros_domain import own_domain
 
 from mbrl_ros.transport import PROFILES, RANGE, TRANSPORTS
 
-DOMAIN = 144
+DOMAIN = own_domain(__file__)
 
 
 def shared_memory(pid):

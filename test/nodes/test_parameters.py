@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -16,7 +17,7 @@ from mbrl_ros.nodes.mpc_controller import MpcController
 def controller():
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     arguments = ["--ros-args", "-p", "horizon:=9", "-p", "task.width:=0.5"]
-    rclpy.init(args=arguments, domain_id=1 + (os.getpid() + 60) % 100)
+    rclpy.init(args=arguments, domain_id=own_domain(__file__))
     node = MpcController()
     node.bring_up()
     yield node

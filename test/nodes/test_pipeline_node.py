@@ -1,10 +1,10 @@
 """What the nodes share: links of the graph in lockstep and in real time."""
 
-import os
 import signal
 import time
 
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -19,7 +19,7 @@ def ros(request, monkeypatch):
     """Two nodes of a graph, one after the other, in a ROS domain of their own."""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     arguments = ["--ros-args", "-p", f"lockstep:={request.param}"]
-    rclpy.init(args=arguments, domain_id=1 + (os.getpid() + 80) % 100)
+    rclpy.init(args=arguments, domain_id=own_domain(__file__))
     nodes = []
 
     def make(name):

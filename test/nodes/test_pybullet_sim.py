@@ -1,10 +1,10 @@
 """The simulator node's time."""
 
-import os
 import time
 
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -21,7 +21,7 @@ from mbrl_ros.safety.safe_action import SafeAction
 @pytest.fixture
 def simulator(monkeypatch):
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rclpy.init(args=[], domain_id=1 + (os.getpid() + 70) % 100)
+    rclpy.init(args=[], domain_id=own_domain(__file__))
     node = PyBulletSim()
     yield node
     node.leave()

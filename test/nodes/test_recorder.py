@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -29,7 +30,7 @@ from mbrl_ros.nodes.recorder import Recorder
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.robots.urdf_text import urdf_text
 
-DOMAIN = 1 + (os.getpid() + 13) % 100
+DOMAIN = own_domain(__file__)
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 

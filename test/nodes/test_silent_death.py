@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -14,7 +15,7 @@ from rclpy.executors import SingleThreadedExecutor
 
 from mbrl_ros.nodes.pipeline_node import RELIABLE
 
-DOMAIN = 145
+DOMAIN = own_domain(__file__)
 NODES = ("state_estimator", "model_learner", "command_guard", "trial_manager")
 WATCHERS = ("state_estimator", "trial_manager")
 

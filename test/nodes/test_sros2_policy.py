@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from ros_domain import own_domain
 
 import mbrl_ros
 
@@ -164,7 +165,7 @@ def used(tmp_path_factory):
         arguments = [
             word for name, value in parameters.items() for word in ("-p", f"{name}:={value.format(folder=folder)}")
         ]
-        rclpy.init(args=["--ros-args", *arguments], domain_id=1 + (os.getpid() + 59) % 100)
+        rclpy.init(args=["--ros-args", *arguments], domain_id=own_domain(__file__))
         for make in nodes:
             node = make()
             if hasattr(node, "bring_up"):
@@ -221,7 +222,7 @@ def test_a_fleets_learner_may_do_what_it_does_and_nothing_else(monkeypatch):
     (profile,) = ET.parse(POLICY.with_name("fleet_policy.xml")).getroot().iter("profile")
     assert (profile.get("ns"), profile.get("node")) == ("/fleet", "model_learner")
     arguments = ["--ros-args", "-r", "__ns:=/fleet", "-p", "fleet:=/a,/b"]
-    rclpy.init(args=arguments, domain_id=1 + (os.getpid() + 59) % 100)
+    rclpy.init(args=arguments, domain_id=own_domain(__file__))
     node = ModelLearner()
     try:
         node.bring_up()

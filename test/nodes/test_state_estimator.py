@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -41,7 +42,7 @@ def estimator(*filter_parameters, lockstep=False):
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     overrides = [word for p in filter_parameters for word in ("-p", f"filter.{p}")]
     arguments = ["--ros-args", "-p", f"lockstep:={str(lockstep).lower()}", *overrides]
-    rclpy.init(args=arguments, domain_id=1 + (os.getpid() + 40) % 100)
+    rclpy.init(args=arguments, domain_id=own_domain(__file__))
     node = None
     try:
         node = StateEstimator()

@@ -1,9 +1,8 @@
 """The trial manager goes on where its run folder cannot be written."""
 
-import os
-
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -19,7 +18,7 @@ from mbrl_ros.nodes.trial_manager import ARM_EVERY, TrialManager
 @pytest.fixture
 def manager(tmp_path, monkeypatch):
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rclpy.init(args=["--ros-args", "-p", f"output:={tmp_path}/run"], domain_id=1 + (os.getpid() + 57) % 100)
+    rclpy.init(args=["--ros-args", "-p", f"output:={tmp_path}/run"], domain_id=own_domain(__file__))
     node = TrialManager()
     yield node
     node.destroy_node()

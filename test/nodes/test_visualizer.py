@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -47,7 +48,7 @@ class Graph:
 
     def __init__(self):
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        rclpy.init(args=["--ros-args", "-p", "rate:=50.0"], domain_id=1 + (os.getpid() + 95) % 100)
+        rclpy.init(args=["--ros-args", "-p", "rate:=50.0"], domain_id=own_domain(__file__))
         self.viewer = Visualizer()
         self.node = rclpy.create_node("others")
         self.executor = SingleThreadedExecutor()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ros_domain import own_domain
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
@@ -38,7 +39,7 @@ def start(folder, case):
     params = folder / "params.yaml"
     params.write_text(yaml.safe_dump({name: {"ros__parameters": values} for name, values in QUICK.items()}))
     environment = dict(os.environ) | {
-        "ROS_DOMAIN_ID": str(1 + (os.getpid() + 71 + 9 * case) % 100),
+        "ROS_DOMAIN_ID": str(own_domain(__file__, case)),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
     options = ["--lockstep", "--seed", "5", "--record", "--no-report", "--params-file", params]

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from ros_domain import own_domain
 
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.visualisation.rviz import rviz_file
@@ -45,7 +46,7 @@ def graph():
     from mbrl_ros.nodes.visualizer import Visualizer
 
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    rclpy.init(args=["--ros-args", "-p", "planner:=random_shooting"], domain_id=1 + (os.getpid() + 75) % 100)
+    rclpy.init(args=["--ros-args", "-p", "planner:=random_shooting"], domain_id=own_domain(__file__))
     kinds = (CommandGuard, ModelLearner, MpcController, PyBulletSim, StateEstimator, TrialManager, Visualizer)
     nodes = [kind() for kind in kinds]
     found = defaultdict(set)
