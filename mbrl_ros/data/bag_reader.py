@@ -83,7 +83,9 @@ def opened(path: Path) -> Iterator[AnyReader]:
     if not path.exists():
         raise BagError(f"{path}: no such bag")
     if path.is_dir() and not is_bag(path):
-        raise BagError(f"{path}: no bag: metadata.yaml is missing; of a recording that was killed: mbrl_ros bag recover")
+        raise BagError(
+            f"{path}: no bag: metadata.yaml is missing; of a recording that was killed: mbrl_ros bag recover"
+        )
     try:
         with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
             yield reader
