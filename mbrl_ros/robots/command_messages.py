@@ -1,4 +1,4 @@
-"""What a robot's command message says, as an array. No ROS: messages of rclpy and those of a bag have the same fields."""
+"""What a robot's command message says, as an array. No ROS: messages of rclpy and of a bag have the same fields."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
