@@ -23,7 +23,7 @@ class CartpoleSwingupConfig:
         dynamic=True,
     )
     upright_weight: float = option(
-        0.4, "weight of 1 - cos(angle), which points the way from afar", low=0.0, high=100.0, dynamic=True
+        1.0, "weight of 1 - cos(angle), which points the way from afar", low=0.0, high=100.0, dynamic=True
     )
     position_weight: float = option(
         0.1,
