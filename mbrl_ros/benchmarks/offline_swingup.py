@@ -37,7 +37,8 @@ class Settings:
     horizon: int = 16
     particles: int = 5
     sample_noise: bool = False
-    refit_interval: int = 10  # ticks; 0 refits between trials only
+    propagation: str = "mean"
+    refit_interval: int = 5  # ticks; 0 refits between trials only
     refit_warm: bool = True  # refits during motion start from the last model
     refit_ticks: int = 0  # ticks until a refit's model is in use
     delay_ticks: int = 0  # 1: each action is planned one tick ahead
@@ -93,6 +94,17 @@ class Study:
         self.rng = np.random.default_rng(seed)
         self.task = CartpoleSwingup(settings.cost)
         self.model: Any = None
+        limit = self.robot.u_max
+        problem = Problem(
+            None,  # type: ignore[arg-type]  # the first model comes with the first trial that is planned
+            self.task,
+            -limit,
+            limit,
+            settings.horizon,
+            settings.particles,
+            settings.sample_noise,
+        )
+        self.controller = Controller(CEM(settings.cem), problem, settings.delay_ticks, budget=float("inf"))
         self.rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
         self.trajectory = -1
 
@@ -134,11 +146,10 @@ class Study:
 
     def mpc(self, model: Any) -> Callable[[int, np.ndarray], np.ndarray]:
         """Actions planned with the newest model, refitted on the way."""
-        settings, limit = self.settings, self.robot.u_max
-        problem = Problem(model, self.task, -limit, limit, settings.horizon, settings.particles, settings.sample_noise)
-        controller = Controller(CEM(settings.cem), problem, settings.delay_ticks, budget=float("inf"))
+        settings, controller = self.settings, self.controller
+        controller.use(model.with_propagation(settings.propagation))
         controller.reset()
-        sent = [np.zeros_like(limit)] * settings.delay_ticks
+        sent = [np.zeros_like(self.robot.u_max)] * settings.delay_ticks
         arrivals: dict[int, Any] = {}
 
         def act(tick: int, z: np.ndarray) -> np.ndarray:
@@ -146,7 +157,7 @@ class Study:
                 arrivals[tick + settings.refit_ticks] = self.fit(settings.refit_warm)
             if tick in arrivals:
                 self.model = arrivals[tick]
-                controller.use(self.model)
+                controller.use(self.model.with_propagation(settings.propagation))
             sent.append(controller.tick(z, self.rng).action)
             return sent.pop(0)
 

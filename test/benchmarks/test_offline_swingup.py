@@ -18,6 +18,7 @@ QUICK = Settings(
     cem=CEMConfig(samples=8, rounds=1, elites=2),
     horizon=5,
     particles=2,
+    propagation="ts_inf",
     refit_interval=4,
     trials=2,
 )
@@ -59,6 +60,7 @@ def test_a_seed_repeats_itself_and_seeds_differ():
         {"horizon": 8},
         {"particles": 1},
         {"sample_noise": True},
+        {"propagation": "mean"},
         {"refit_interval": 0},
         {"refit_interval": 6},
         {"refit_warm": False},
