@@ -8,7 +8,7 @@ is put right by one factor a horizon step and entry, with which the particles ar
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from mbrl_ros.models.base import LearnedModel
 from mbrl_ros.models.evaluation import starts
@@ -60,4 +60,4 @@ def coverage(z: np.ndarray, levels: Sequence[float] | np.ndarray) -> np.ndarray:
 
 def interval(level: float) -> float:
     """Half width of the central interval of probability `level`, in standard deviations of a Gaussian."""
-    return float(norm.ppf(0.5 + 0.5 * level))
+    return float(ndtri(0.5 + 0.5 * level))
