@@ -10,7 +10,7 @@ from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.robots.pybullet_plant import PyBulletPlant
 
 WIDTH, HEIGHT = 480, 270  # pixels
-SMOOTHING = 2  # pictures are drawn this much larger and scaled down, because the renderer leaves jagged edges
+SMOOTHING = 1.5  # pictures are drawn this much larger and scaled down, because the renderer leaves jagged edges
 COLOURS = 64
 VIEW_WIDTH = 2.8  # m of track in the picture
 SLACK = 0.75  # m that the cart may leave the middle of the picture before the camera follows
@@ -49,8 +49,8 @@ def draw(robot: RobotDescription, states: np.ndarray, rate: float) -> list[Image
         frames = []
         for index, (x, centre) in enumerate(zip(states, camera_positions(states[:, 0]), strict=True)):
             plant.set_state(x)
-            pixels = plant.render(SMOOTHING * WIDTH, SMOOTHING * HEIGHT, VIEW_WIDTH, centre)
-            frame = Image.fromarray(pixels).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+            pixels = plant.render(round(SMOOTHING * WIDTH), round(SMOOTHING * HEIGHT), VIEW_WIDTH, centre)
+            frame = Image.fromarray(pixels).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
             label(frame, f"{index / rate:.2f} s")
             frames.append(frame)
     return frames
