@@ -1,10 +1,11 @@
 """Saving what was learned, and setting it aside: folders below the run folder, whole or not there at all.
 
 saved/001/model.safetensors, model.sqlite    a model and the transitions it learned from, as `read_start` reads them
-set_aside/001/transitions.sqlite             the run's store, from before a reset
+set_aside/001/transitions.sqlite, fits.csv   the run's store, from before a reset, and the models made of it
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from mbrl_ros.control.start_model import data_path
 from mbrl_ros.data.store_format import Row
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.reporting.run_folder import TRANSITIONS, numbered, write_atomically
+from mbrl_ros.reporting.run_folder import FITS, TRANSITIONS, numbered, write_atomically
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.types import Transitions
 
@@ -46,12 +47,16 @@ def save_snapshot(folder: Path, model: bytes, data: Transitions, robot: RobotDes
 def set_aside(folder: Path) -> Path:
     """Move the run's store, which must be closed, out of the way, and return the folder it is in. Nothing is deleted.
 
+    The notes of its fits are copied: the models and the trials that they tell of stay in the run folder, too.
+
     Raises:
         MbrlError: it cannot be moved.
     """
     with explained(folder / SET_ASIDE) as parent:
         target = parent / f"{next_number(parent):03d}"
         target.mkdir()
+        if (fits := folder / FITS).exists():
+            shutil.copy2(fits, target / FITS)
         for path in sorted(folder.glob(f"{TRANSITIONS}*"), reverse=True):  # what SQLite has beside it goes first
             path.replace(target / path.name)
         for changed in (target, parent, folder):

@@ -10,7 +10,7 @@ from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.models.serialization import to_bytes
-from mbrl_ros.reporting.run_folder import TRANSITIONS
+from mbrl_ros.reporting.run_folder import TRANSITIONS, note_fit, read_fits
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.types import Transitions
 
@@ -60,10 +60,16 @@ def test_a_store_that_is_set_aside_is_whole_and_the_next_one_is_empty(tmp_path):
         with TransitionStore(tmp_path / TRANSITIONS, ROBOT.name, ROBOT.layout) as store:
             assert len(store) == 0
             store.append_all(as_rows(DATA[:count], 50_000_000))
+        note_fit(tmp_path, version=number, transitions=count, seconds=0.5)
         aside = set_aside(tmp_path)
         assert aside == tmp_path / "set_aside" / f"{number:03d}"
         with TransitionStore(aside / TRANSITIONS, ROBOT.name, ROBOT.layout) as store:
             assert len(store) == count
+        assert (
+            [fit.transitions for fit in read_fits(aside)]
+            == [6, 2][:number]
+            == [fit.transitions for fit in read_fits(tmp_path)]
+        )
         assert list(tmp_path.glob(f"{TRANSITIONS}*")) == []
 
 
