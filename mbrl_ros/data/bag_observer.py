@@ -54,6 +54,8 @@ class Observer:
         self._estimator = Estimator(config, len(robot.joints), robot.position_noise, robot.velocity_noise)
         self._wanted = None if stamps is None else deque(stamps)
         self._last_ns = -1
+        self._own_joints = False  # whether a sensor has told of any of the robot's joints
+        self._foreign: tuple[str, list[str]] | None = None  # a topic with other joints only, and these
 
     def recorded(self, name: str, message: Any) -> Observed:
         """An observation that was published on the topic `name`."""
@@ -93,7 +95,10 @@ class Observer:
         """Give a message to the estimator; returns why it was not used, or an empty text."""
         stamp_s = 1e-9 * stamp_ns
         if kind == "JointState":
-            self._require_joints(name, message.name)
+            if not set(self._robot.joints) & set(message.name):
+                self._foreign = (name, list(message.name))
+                return self._estimator.pass_over(name, stamp_s)
+            self._own_joints = True
             position = picked(message.name, message.position, self._robot.joints)
             velocity = picked(message.name, message.velocity, self._robot.joints)
             return self._estimator.measure_joints(stamp_s, name, position, velocity, stamp_s)
@@ -111,6 +116,14 @@ class Observer:
         kind = "withheld" if not found.valid else "bridged" if found.bridged else ""
         x = np.concatenate([found.position, found.velocity, base])
         return Observed(stamp_ns, x, f"{kind}: {found.reason}" if kind else "")
+
+    def require_own_joints(self) -> None:
+        """At the end: refuse a bag whose sensors told of another robot's joints only.
+
+        Before it, nobody knows: a gripper may publish on the same topic as the robot, and the node passes over it.
+        """
+        if self._foreign is not None and not self._own_joints:
+            self._require_joints(*self._foreign)
 
     def _require_joints(self, name: str, found: Sequence[str]) -> None:
         """Refuse a bag of another robot; single joints may be missing now and then."""

@@ -75,6 +75,7 @@ def read_events(path: Path, robot: RobotDescription, config: FilterConfig, names
             else:
                 yield from observer.measured(source.name, source.kind.rsplit("/", 1)[-1], message)
         yield from observer.made_before()
+        observer.require_own_joints()
 
 
 @contextmanager

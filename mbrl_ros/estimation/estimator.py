@@ -95,6 +95,15 @@ class Estimator:
         self._note(source, stamp_s < newest, problem or empty, monotonic_s)
         return problem
 
+    def pass_over(self, source: str, monotonic_s: float) -> str:
+        """Count a JointState without any of the robot's joints, as of a gripper on the same topic; returns its problem.
+
+        It lets no time pass: a measurement of the robot may have the same stamp.
+        """
+        problem = "none of the robot's joints"
+        self._note(source, False, problem, monotonic_s)
+        return problem
+
     def measure_base(
         self, stamp_s: float, source: str, value: np.ndarray, covariance: np.ndarray, monotonic_s: float
     ) -> str:

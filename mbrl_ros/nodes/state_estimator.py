@@ -104,6 +104,9 @@ class StateEstimator(ManagedNode):
 
     def on_joint_states(self, source: str, message: JointState) -> None:
         """Positions and velocities of joints, of as many as the message has."""
+        if not set(self.robot.joints) & set(message.name):
+            self.estimator.pass_over(source, time.monotonic())
+            return
         stamp_ns = from_time(message.header.stamp)
         position, velocity = from_joint_state(message, self.robot.joints)
         problem = self.estimator.measure_joints(1e-9 * stamp_ns, source, position, velocity, time.monotonic())

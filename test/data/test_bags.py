@@ -317,6 +317,29 @@ def test_a_bag_of_another_robot_is_refused(tmp_path):
         load(record(tmp_path / "bag", messages))
 
 
+def test_sensors_of_another_robot_are_refused(tmp_path):
+    messages = [
+        ("/joint_states", JOINT_STATE, joint_state(0, "", ["knee", "hip"], **ones())),
+        ("/applied_command", JOINT_STATE, joint_state(0, "ok", list(ROBOT.actuators), effort=np.ones(1))),
+    ]
+    with pytest.raises(BagError, match=r"\['knee', 'hip'\], the robot 'cartpole' has"):
+        load(record(tmp_path / "bag", messages))
+
+
+def test_a_gripper_on_the_topic_of_the_joints_is_passed_over(tmp_path):
+    """It comes first and at the same stamps, as two broadcasters on one topic do; what is learned stays the same."""
+    messages = list(measured(20, np.random.default_rng(8)))
+    with_gripper = []
+    for k, (topic, kind, message) in enumerate(messages):
+        if topic == "/joint_states":
+            fingers = joint_state(k // 2 * DT, "", ["finger"], position=np.ones(1), velocity=np.ones(1))
+            with_gripper.append((topic, JOINT_STATE, fingers))
+        with_gripper.append((topic, kind, message))
+    alone, both = load(record(tmp_path / "alone", messages)), load(record(tmp_path / "both", with_gripper))
+    assert len(alone.rows) == len(both.rows) == 19 and alone.left_out == both.left_out
+    np.testing.assert_array_equal([row.x_next for row in alone.rows], [row.x_next for row in both.rows])
+
+
 def test_what_is_no_bag_or_a_damaged_one_is_refused(rows, tmp_path):
     with pytest.raises(BagError, match="no such bag"):
         load(tmp_path / "nothing")

@@ -90,6 +90,16 @@ def test_one_observation_for_each_stamp_and_none_for_what_is_late_or_doubled():
         assert said["valid"] == "True" and "position" in said["group_delay_ms"] and float(said["lag_mean_ms"]) > 0
 
 
+def test_a_gripper_on_the_same_topic_and_at_the_same_stamps_is_passed_over():
+    with estimator() as node:
+        for k in range(3):
+            node.on_joint_states("joint_states", joints(tick(k), (1.0,), (0.0,), ("finger",)))
+            node.on_joint_states("joint_states", joints(tick(k)))
+        assert len(node.observations.messages) == 3
+        assert all(m.header.frame_id == "" for m in node.observations.messages[1:])
+        assert values(node)["joint_states last_reason"] == "none of the robot's joints"
+
+
 def test_any_order_of_names_extra_missing_and_empty():
     with estimator() as node:
         node.on_joint_states(
