@@ -26,6 +26,7 @@ class Tick:
         spread: standard deviation over particles, root mean square over entries, at the end of the plan.
         seconds: time taken.
         missed: whether the time budget cut the planning short or was overrun.
+        allowed: rounds that the deadline allowed, those that refine the plan at the end included.
     """
 
     action: np.ndarray
@@ -35,6 +36,7 @@ class Tick:
     spread: float
     seconds: float
     missed: bool
+    allowed: int
 
 
 class Controller:
@@ -104,7 +106,7 @@ class Controller:
         self._opening = [*self._opening, actions[0]][: self.problem.horizon]
         spread = float(np.sqrt(np.mean(futures[:, -1].var(axis=0))))
         missed = planned and (not plan.complete or deadline.elapsed > self.budget)
-        return Tick(actions[0], plan, states, actions, spread, deadline.elapsed, missed)
+        return Tick(actions[0], plan, states, actions, spread, deadline.elapsed, missed, deadline.allowed)
 
     def _new_plan(self, start: np.ndarray, rng: np.random.Generator, deadline: Deadline) -> Plan:
         if self._state is None:

@@ -270,6 +270,7 @@ class MpcController(ManagedNode):
             "cut_short": float(tick.missed and not tick.plan.complete),
             "deadline_misses": float(self.misses),
             "rounds": float(tick.plan.rounds),
+            "rounds_allowed": float(tick.allowed),
             "model_version": float(self.version),
             "observation_age": 1e-9 * self.age_ns,
         }

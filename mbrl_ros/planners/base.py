@@ -162,6 +162,11 @@ class Deadline:
         return allowed
 
     @property
+    def allowed(self) -> int:
+        """How many rounds were allowed."""
+        return self._rounds
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the start."""
         return self._clock() - self._start

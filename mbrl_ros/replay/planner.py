@@ -6,7 +6,7 @@ that what the planner remembers stays the same.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,18 +74,31 @@ class RecordedRounds(Deadline):
 
 @dataclass(frozen=True)
 class Cut:
-    """A tick that the deadline cut short: rounds that its plan has finished, and its command (nu,)."""
+    """A tick that the deadline cut short.
+
+    Attributes:
+        rounds: that its plan has finished.
+        action: its command (nu,).
+        allowed: rounds that the deadline allowed; None in a recording from before they were told.
+    """
 
     rounds: int
     action: np.ndarray
+    allowed: int | None = None
+
+
+def cut_of(figures: Mapping[str, float], action: np.ndarray) -> Cut:
+    """What the figures of a tick and its command (nu,) say of where it was cut short."""
+    allowed = figures.get("rounds_allowed")
+    return Cut(int(figures["rounds"]), action, None if allowed is None else int(allowed))
 
 
 class RecordedPlanner(ChangingHorizon):
     """The planner as the controller's node has it, with the time that the recorded one had.
 
-    How often the recorded planner was allowed to go on is not said in full: its plan's rounds do not count what
-    refines it at the end. So a cut plan is tried with as many rounds and with a few more; the first that gives the
-    recorded command is the one.
+    Old recordings do not say how often the planner was allowed to go on: its plan's rounds do not count what refines
+    it at the end. There a cut plan is tried with as many rounds and with a few more; the first that gives the recorded
+    command is the one.
 
     Attributes:
         cut: where the next plan was cut short; None where it was not.
@@ -99,6 +112,8 @@ class RecordedPlanner(ChangingHorizon):
         """See `Planner.plan`."""
         if self.cut is None:
             return super().plan(problem, x0, state, rng, RecordedRounds(None))
+        if self.cut.allowed is not None:
+            return super().plan(problem, x0, state, rng, RecordedRounds(self.cut.allowed))
         first = None
         for rounds in (*range(self.cut.rounds, self.cut.rounds + REFINEMENTS + 1), None):
             tried = super().plan(problem, x0, copy.deepcopy(state), copy.deepcopy(rng), RecordedRounds(rounds))
@@ -239,7 +254,7 @@ class PlannerReplay:
         missed = figures.get("deadline_missed", 0.0) == 1.0
         planner = self.controller.planner
         assert isinstance(planner, RecordedPlanner)
-        planner.cut = Cut(int(figures["rounds"]), self.recorded[stamp_ns]) if missed else None
+        planner.cut = cut_of(figures, self.recorded[stamp_ns]) if missed else None
         rng = np.random.default_rng([self.config.seed, trial, tick])
         self.made[stamp_ns] = self.controller.tick(self.observed[stamp_ns].values, rng).action
         if missed:

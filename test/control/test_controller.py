@@ -145,6 +145,20 @@ def test_a_plan_that_was_cut_short_or_late_is_a_miss():
     assert tick(controller(Scripted(plan), budget=0.0), [0, 0]).missed
 
 
+def test_a_tick_tells_how_many_rounds_its_deadline_allowed():
+    """Asked three times: all are granted without a budget, with none left only the first that is always granted."""
+
+    class Asking(Scripted):
+        def plan(self, problem, x0, state, rng, deadline):
+            deadline.allows_round(), deadline.allows_round()
+            return super().plan(problem, x0, state, rng, deadline)
+
+    plan = np.zeros((2, 1))
+    assert [tick(controller(Asking(plan), budget=b), [0, 0]).allowed for b in (np.inf, 0.0)] == [3, 1]
+    following = controller(Asking(plan), replan_every=2)
+    assert [tick(following, [0, 0]).allowed for _ in range(2)] == [3, 0]
+
+
 def test_a_new_model_is_used_from_the_next_tick_on():
     class Still(DoubleIntegrator):
         def rollout(self, x0, actions, rng, particles):

@@ -252,8 +252,8 @@ def controller_parameters(_=0, **changes):
     return configure(NODES["mpc_controller"], values)
 
 
-def plan_recording(limits, delay_ticks):
-    """Two models, ten ticks; `limits` are rounds that were allowed at each, None for all."""
+def plan_recording(limits, delay_ticks, said=True):
+    """Two models, ten ticks; `limits` are rounds that were allowed at each, None for all; `said`: figures tell them."""
     config, groups = controller_parameters()
     from mbrl_ros.planners import planner_class
 
@@ -284,7 +284,8 @@ def plan_recording(limits, delay_ticks):
         recording.observations.append(Stamped(stamp, stamp, x, ""))
         recording.commands.append(Stamped(stamp + 10, stamp + delay_ticks * DT, made.action, ""))
         figures = {"model_version": float(version), "rounds": float(made.plan.rounds)}
-        recording.ticks[stamp] = figures | {"deadline_missed": float(limit is not None)}
+        allowed = {} if limit is None or not said else {"rounds_allowed": float(limit)}
+        recording.ticks[stamp] = figures | allowed | {"deadline_missed": float(limit is not None)}
     return recording
 
 
@@ -307,8 +308,9 @@ def test_with_a_delay_what_was_sent_and_has_yet_to_act_is_the_same_too():
     assert result.agrees and result.planned == 10 and result.differences.largest == [0.0]
 
 
-def test_ticks_that_were_cut_short_are_apart_and_leave_the_others_exact():
-    recording = plan_recording([None, 1, None, 2, 3, None, None, 1, None, None], 0)
+@pytest.mark.parametrize("said", [True, False])
+def test_ticks_that_were_cut_short_are_apart_and_leave_the_others_exact(said):
+    recording = plan_recording([None, 1, None, 2, 3, None, None, 1, None, None], 0, said)
     result = replayed(recording)
     assert result.agrees and result.planned == 6 and result.differences.largest == [0.0]
     assert result.cut == [2 * DT, 4 * DT, 5 * DT, 8 * DT] and result.cut_differences.largest == [0.0]
@@ -365,6 +367,9 @@ def test_a_cut_plan_is_the_one_that_gives_the_recorded_command():
         planner.cut = Cut(1, np.array([float(asked)]))
         plan, state = planner.plan(problem, np.zeros(4), planner.initial_state(problem), None, Deadline())
         assert plan.actions[0] == asked and state.inner == asked
+    for allowed in (1, 2, 3):
+        planner.cut = Cut(1, np.array([77.0]), allowed)  # what the recording says counts, not the command
+        assert planner.plan(problem, np.zeros(4), planner.initial_state(problem), None, Deadline())[1].inner == allowed
     planner.cut = Cut(1, np.array([77.0]))
     assert planner.plan(problem, np.zeros(4), planner.initial_state(problem), None, Deadline())[0].actions[0] == 1.0
 
