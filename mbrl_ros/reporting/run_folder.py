@@ -104,7 +104,7 @@ class TrialArrays:
         flag: (T,) str, what the guard said of the command of the tick, '' where it said nothing.
         spread: (T,) see `Tick.spread`.
         entropy: (T,) nats, of the first period of the plan, as the other three.
-        disagreement: (T,) nats, what the members know of each other's doubt.
+        disagreement: (T,) from 0 to 1, the epistemic share of the variance.
         aleatoric_std: (T,) noise of the learned entries, root mean square.
         epistemic_std: (T,) doubt of the learned entries, root mean square.
         plan_x: (T, H + 1, nx) states of the plan whose first action acts at the tick.

@@ -13,8 +13,7 @@ MISSING = "How sure the model was has not been recorded in this run, which is fr
 CAPTION = (
     "How sure: epistemic is what the model does not know yet, the members' disagreement; aleatoric is the noise that "
     "it believes the robot has. Both are of the first period of each plan, root mean square over the entries that are "
-    "learned. Spread is of the particles at the end of the plan. Entropy and disagreement may be negative; only their "
-    "changes mean something."
+    "learned. Spread is of the members at the end of the plan. Entropy may be negative; only its changes mean something."
 )
 
 
@@ -42,7 +41,13 @@ def doubt_figure(view: TrialView, ranges: Ranges) -> Figure | None:
         ),
         Chart(spread, [line("spread", PREDICTED)], "time (s)", span, ranges["spread"], log="y"),
         Chart("entropy (nats)", [line("entropy", ONE_STEP)], "time (s)", span, ranges["entropy"]),
-        Chart("disagreement (nats)", [line("disagreement", PREDICTED)], "time (s)", span, ranges["disagreement"]),
+        Chart(
+            "disagreement (epistemic share of the variance, 0 to 1)",
+            [line("disagreement", PREDICTED)],
+            "time (s)",
+            span,
+            ranges["disagreement"],
+        ),
     ]
     return Figure(f"trial_{view.index:03d}_doubt", f"Uncertainty during trial {view.index}", charts)
 
