@@ -90,7 +90,7 @@ def test_parts_of_the_cost_lie_above_each_other_and_end_at_the_cost(views):
     np.testing.assert_allclose(bands[-1].high[:-1], views[1].arrays.cost[:-1], rtol=1e-9)
     sums = [float((band.high - band.low).sum()) for band in bands]
     assert sums == sorted(sums, reverse=True)
-    assert bands[0].label == f"tip away from its goal: {sums[0]:.1f}"
+    assert bands[0].label == f"pole not upright: {sums[0]:.1f}"
     assert "do not add up" not in figure.caption and chart.y_range[0] == 0.0
 
 

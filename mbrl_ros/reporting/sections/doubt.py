@@ -13,7 +13,7 @@ MISSING = "How sure the model was has not been recorded in this run, which is fr
 CAPTION = (
     "How sure: epistemic is what the model does not know yet, the members' disagreement; aleatoric is the noise that "
     "it believes the robot has. Both are of the first period of each plan, root mean square over the entries that are "
-    "learned. Spread is of the members at the end of the plan. Entropy may be negative; only its changes mean something."
+    "learned. Spread is of the members at the end of the plan. Entropy may be negative; its changes mean something."
 )
 
 
