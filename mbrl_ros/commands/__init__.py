@@ -60,6 +60,7 @@ def add_bag(bag: argparse.ArgumentParser) -> None:
     load.add_argument("--robot", required=True, help="robot: a name or the path of its YAML")
     load.add_argument("--output", type=Path, required=True, help="store to add the transitions to, made where missing")
     load.add_argument("--params-file", type=Path, help="ROS parameter file with the state estimator's settings")
+    add_all(load)
     recover = actions.add_parser("recover", help="save what a damaged or unfinished bag (MCAP) has into a new one")
     recover.add_argument("bag", type=Path, metavar="BAG", help="folder of the bag, or its file")
     recover.add_argument("out", type=Path, help="folder of the new bag; must not exist")
@@ -115,6 +116,17 @@ def add_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("--seed", type=int, help="seed of the training and of what is held out (default 0)")
     fit.add_argument("--params-file", type=Path, help="ROS parameter file with the settings of model and estimator")
     fit.add_argument("--namespace", default="", help="ROS namespace of the topics in the bags")
+    add_all(fit)
+
+
+def add_all(command: argparse.ArgumentParser) -> None:
+    """Option that takes what is of the robot as it was, too."""
+    command.add_argument(
+        "--all",
+        dest="everything",
+        action="store_true",
+        help="take also what a run has recorded before it noticed that the robot had changed",
+    )
 
 
 def add_robot(robot: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ def import_bags(arguments: argparse.Namespace) -> int:
     settings = load_settings({"robot": arguments.robot}, arguments.params_file)
     found = []
     for path in arguments.bags:
-        found.append(import_bag(path, robot, settings, arguments.namespace))
+        found.append(import_bag(path, robot, settings, arguments.namespace, arguments.everything))
         print(f"{path}: {len(found[-1].rows)} transitions")
     left_out = sum((bag.left_out for bag in found), Counter[str]())
     count = sum(len(bag.rows) for bag in found)

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     horizon = cfg.error_horizon if arguments.horizon is None else arguments.horizon
     if horizon < 1:
         raise ConfigError(f"horizon: {horizon} is not allowed; expected a whole number, 1 or more")
-    rows, left_out = read_sources(arguments.data, robot, settings, arguments.namespace)
+    rows, left_out = read_sources(arguments.data, robot, settings, arguments.namespace, arguments.everything)
     if left_out:
         print(left_out_table(left_out))
     train, test = split(to_transitions(rows, robot.layout), arguments.holdout, np.random.default_rng(cfg.seed))

@@ -8,11 +8,14 @@ from typing import Any
 from mbrl_ros.data.bag_commands import NANOSECONDS
 from mbrl_ros.data.bag_import import Imported, import_events, shifted
 from mbrl_ros.data.bag_reader import is_bag, read_events
-from mbrl_ros.data.store_format import Row, read_robot_rows
+from mbrl_ros.data.store_format import Row, outdated_count, read_robot_rows
+from mbrl_ros.errors import StoreError
 from mbrl_ros.graph import NODES, ROS_PARAMETERS, configure
 from mbrl_ros.params_file import resolve
 from mbrl_ros.reporting.run_folder import TRANSITIONS
 from mbrl_ros.robots.description import RobotDescription
+
+OUTDATED = "from before the robot has changed (--all takes them)"
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,52 @@ def store_path(path: Path) -> Path:
     return path / TRANSITIONS if path.is_dir() else path
 
 
-def import_bag(path: Path, robot: RobotDescription, settings: Settings, namespace: str) -> Imported:
-    """Transitions of a bag."""
-    return import_events(read_events(path, robot, settings.filter, namespace), round(NANOSECONDS * robot.dt))
+def import_bag(
+    path: Path, robot: RobotDescription, settings: Settings, namespace: str, everything: bool = False
+) -> Imported:
+    """Transitions of a bag; of one in a run folder those since the robot has changed, or everything."""
+    found = import_events(read_events(path, robot, settings.filter, namespace), round(NANOSECONDS * robot.dt))
+    folder = path.resolve().parent if path.is_dir() else path.resolve().parent.parent
+    end = -1 if everything else last_outdated_stamp(folder / TRANSITIONS, robot)
+    return without_outdated(found, sum(row.stamp_ns <= end for row in found.rows))
 
 
-def read_source(path: Path, robot: RobotDescription, settings: Settings, namespace: str) -> Imported:
-    """Transitions of a store, run folder or bag.
+def last_outdated_stamp(store: Path, robot: RobotDescription) -> int:
+    """Stamp in ns up to which the store of a run is from before the robot has changed; -1 where nothing says so.
+
+    A store that cannot be read says nothing: then its bag is what is left of the run.
+    """
+    if not store.is_file():
+        return -1
+    try:
+        rows = read_robot_rows(store, robot.name, robot.layout)
+        return max((row.stamp_ns for row in rows[: outdated_count(store)]), default=-1)
+    except StoreError:
+        return -1
+
+
+def without_outdated(found: Imported, count: int) -> Imported:
+    """Leave the first `count` transitions out, and say so."""
+    return Imported(found.rows[count:], found.left_out + Counter({OUTDATED: count}))
+
+
+def read_source(
+    path: Path, robot: RobotDescription, settings: Settings, namespace: str, everything: bool = False
+) -> Imported:
+    """Transitions of a store, run folder or bag: those since the robot has changed, or everything.
 
     Raises:
         MbrlError: it cannot be read, or is of another robot or layout.
     """
     if is_bag(path):
-        return import_bag(path, robot, settings, namespace)
-    return Imported(read_robot_rows(store_path(path), robot.name, robot.layout), Counter())
+        return import_bag(path, robot, settings, namespace, everything)
+    store = store_path(path)
+    rows = read_robot_rows(store, robot.name, robot.layout)
+    return without_outdated(Imported(rows, Counter()), 0 if everything else min(outdated_count(store), len(rows)))
 
 
 def read_sources(
-    paths: list[Path], robot: RobotDescription, settings: Settings, namespace: str
+    paths: list[Path], robot: RobotDescription, settings: Settings, namespace: str, everything: bool = False
 ) -> tuple[list[Row], Counter[str]]:
     """All transitions, trajectories of different sources kept apart, and what was left out of bags.
 
@@ -70,7 +101,7 @@ def read_sources(
     rows: dict[int, Row] = {}
     left_out: Counter[str] = Counter()
     for path in paths:
-        found = read_source(path, robot, settings, namespace)
+        found = read_source(path, robot, settings, namespace, everything)
         left_out += found.left_out
         left_out["given twice"] += sum(row.stamp_ns in rows for row in found.rows)
         first = 1 + max((row.trajectory for row in rows.values()), default=-1)

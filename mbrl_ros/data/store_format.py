@@ -9,7 +9,7 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -239,6 +239,16 @@ def read_robot_rows(path: Path, robot: str, layout: StateLayout) -> list[Row]:
     found, found_layout, rows = read_store(path)
     require_identity(path, identity(found, found_layout), identity(robot, layout))
     return rows
+
+
+def outdated_count(path: Path) -> int:
+    """How many of a store's rows are from before the robot has last changed.
+
+    Raises:
+        StoreError: the file cannot be read, or is damaged.
+    """
+    with explained(path, "open"), closing(connect_read_only(path)) as db:
+        return max(read_changes(db, path), default=0)
 
 
 def require_identity(path: Path, stored: Mapping[str, str], expected: Mapping[str, str]) -> None:

@@ -117,6 +117,47 @@ def test_stores_runs_and_bags_may_be_given_together(run, tmp_path, capsys):
     assert held[2:] == ["0", "0", "-", "-", "-", "-"]
 
 
+def note_changes(run, *counts):
+    with TransitionStore(run / TRANSITIONS, ROBOT.name, ROBOT.layout) as store:
+        for count in counts:
+            store.note_change(count)
+
+
+def fitted_to(said):
+    return int(next(line.split()[2] for line in said.splitlines() if line.startswith("fitted to")))
+
+
+@pytest.mark.parametrize("bag_beside", [False, True])
+def test_fit_takes_what_came_after_the_last_change_of_the_robot(run, tmp_path, capsys, bag_beside):
+    """Of the store, and of a bag in the run folder, too: it would bring back what the store leaves out."""
+    note_changes(run, 20, 60)
+    assert call("bag", "export", run, run / "bag") == 0
+    capsys.readouterr()
+    model = ("--robot", "cartpole", "--model", "linear_gaussian", "--output", tmp_path / "m.safetensors")
+    given = (run, run / "bag") if bag_beside else (run,)
+    assert call("fit", "--data", *given, *model, "--holdout", 0) == 0
+    said = capsys.readouterr().out
+    count = 120 if bag_beside else 60
+    assert fitted_to(said) == 40 and re.search(rf"^from before the robot has changed.*--all.* {count}$", said, re.M)
+    assert call("fit", "--data", *given, *model, "--holdout", 0, "--all") == 0
+    said = capsys.readouterr().out
+    assert fitted_to(said) == 100 and "has changed" not in said
+
+
+def test_import_takes_what_came_after_the_last_change_of_the_robot(run, tmp_path, capsys):
+    note_changes(run, 60)
+    assert call("bag", "export", run, run / "bag") == 0
+    bag = next((run / "bag").glob("*.mcap"))
+    for source, *options, count in ((run / "bag", 40), (bag, 40), (run / "bag", "--all", 100)):
+        output = tmp_path / f"{len(options)}_{source.name}.sqlite"
+        assert call("bag", "import", source, "--robot", "cartpole", "--output", output, *options) == 0
+        assert content(output)[-1][3:] == content(run / TRANSITIONS)[-1][3:] and len(content(output)) == count
+        assert ("has changed" in capsys.readouterr().out) == (count == 40)
+    (run / TRANSITIONS).write_bytes(b"damaged")
+    assert call("bag", "import", run / "bag", "--robot", "cartpole", "--output", tmp_path / "saved.sqlite") == 0
+    assert len(content(tmp_path / "saved.sqlite")) == 100, "a store that cannot be read says nothing"
+
+
 def test_mistakes_are_named(run, tmp_path, capsys):
     fit = ("--model", "linear_gaussian", "--output", tmp_path / "m.safetensors")
     cases = [
