@@ -19,7 +19,19 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from mbrl_ros.bringup import ENCLAVE, ENVIRONMENT, INTERRUPTED, LAST, Ending, clock_of, enclave, exit_status, pin
+from mbrl_ros.bringup import (
+    ENCLAVE,
+    ENVIRONMENT,
+    INTERRUPTED,
+    LAST,
+    NO_REMAPPINGS,
+    Ending,
+    Remappings,
+    clock_of,
+    enclave,
+    exit_status,
+    pin,
+)
 from mbrl_ros.config import allowed
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import GRAPH, MANAGER, RECORDER, VISUALIZER, nodes_to_start
@@ -191,7 +203,7 @@ def path(text: str) -> Path | None:
     return Path(text).expanduser() if text else None
 
 
-def node(name: str, params_file: Path, value: dict[str, str]) -> Node:
+def node(name: str, params_file: Path, value: dict[str, str], remappings: Remappings = NO_REMAPPINGS) -> Node:
     """One node of the graph."""
     return Node(
         package="mbrl_ros",
@@ -199,7 +211,7 @@ def node(name: str, params_file: Path, value: dict[str, str]) -> Node:
         name=name,
         namespace=value["namespace"],
         parameters=[str(params_file)],
-        remappings=[clock_of(value["namespace"])],
+        remappings=[clock_of(value["namespace"]), *remappings.get(name, ())],
         arguments=["--ros-args", "--log-level", value["log_level"]],
         additional_env=ENVIRONMENT | {ENCLAVE: enclave(name)},
         output="both",

@@ -47,6 +47,8 @@ PACKAGES = {  # package of the nodes or the report -> what installs it
     "matplotlib": "pip install matplotlib",
     "PIL": "pip install pillow",
 }
+Remappings = Mapping[str, Sequence[tuple[str, str]]]  # node -> topics, from and to
+NO_REMAPPINGS: Remappings = {}
 ENCLAVE = "ROS_SECURITY_ENCLAVE_OVERRIDE"  # environment variable of rcl
 
 
@@ -75,6 +77,7 @@ class Graph:
         namespace: str,
         log_level: str,
         nodes: Sequence[NodeSpec] = GRAPH,
+        remappings: Remappings = NO_REMAPPINGS,
     ) -> None:
         """Start every node.
 
@@ -84,13 +87,19 @@ class Graph:
             namespace: ROS namespace, empty for none.
             log_level: of the ROS loggers.
             nodes: which nodes.
+            remappings: of topics, by node.
         """
         logs.mkdir(parents=True, exist_ok=True)
         self._logs = logs
         self._lost: set[str] = set()  # viewers that have ended
         environment = dds_environment(os.environ) | ENVIRONMENT
         self.processes = {
-            spec.name: start(spec.name, node_arguments(params_file, namespace, log_level), logs, environment)
+            spec.name: start(
+                spec.name,
+                node_arguments(params_file, namespace, log_level, remappings.get(spec.name, ())),
+                logs,
+                environment,
+            )
             for spec in nodes
         }
         pin(self.processes)
@@ -148,9 +157,11 @@ def require_packages(without: Sequence[str] = ()) -> None:
         raise MissingDependencyError("\n".join(missing))
 
 
-def node_arguments(params_file: Path, namespace: str, log_level: str) -> list[str]:
+def node_arguments(
+    params_file: Path, namespace: str, log_level: str, remappings: Sequence[tuple[str, str]] = ()
+) -> list[str]:
     """ROS arguments of a node process."""
-    remap = ["-r", ":=".join(clock_of(namespace))]
+    remap = [word for names in (clock_of(namespace), *remappings) for word in ("-r", ":=".join(names))]
     if namespace.strip("/"):
         remap += ["-r", f"__ns:=/{namespace.strip('/')}"]
     return ["--ros-args", "--params-file", str(params_file), *remap, "--log-level", log_level]

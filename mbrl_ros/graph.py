@@ -21,6 +21,7 @@ from mbrl_ros.planners.risk import RiskConfig
 from mbrl_ros.policies.smooth_random import SmoothRandomConfig
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.safety.guard import GuardConfig
+from mbrl_ros.safety.link_watchdog import LinkConfig
 from mbrl_ros.tasks import TASKS
 
 
@@ -180,6 +181,11 @@ class RecorderConfig(SharedConfig):
 
 
 @dataclass(frozen=True)
+class LinkNodeConfig(SharedConfig, LinkConfig):
+    """The watchdog on the robot's side of the link."""
+
+
+@dataclass(frozen=True)
 class NodeSpec:
     """A node: its name, its own parameters and the groups of parameters below it.
 
@@ -211,7 +217,8 @@ VISUALIZER = NodeSpec("visualizer", ViewConfig)  # beside the graph, where someb
 WEB_VIEW = NodeSpec("web_view", WebViewConfig)
 VIEWERS = (VISUALIZER, WEB_VIEW)
 RECORDER = NodeSpec("recorder", RecorderConfig, ("filter",))  # beside the graph, where a run is to be replayed later
-NODES = {spec.name: spec for spec in (*GRAPH, MANAGER, *VIEWERS, RECORDER)}
+LINK = NodeSpec("link_watchdog", LinkNodeConfig)  # on a real robot, between the guard and the actuators
+NODES = {spec.name: spec for spec in (*GRAPH, MANAGER, *VIEWERS, RECORDER, LINK)}
 ROS_PARAMETERS = ("use_sim_time",)  # every ROS node has it; not ours to check
 
 

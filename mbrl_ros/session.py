@@ -11,7 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mbrl_ros.bringup import ENCLAVE, Ending, Graph, enclave, require_packages, watch
+from mbrl_ros.bringup import (
+    ENCLAVE,
+    NO_REMAPPINGS,
+    Ending,
+    Graph,
+    Remappings,
+    enclave,
+    require_packages,
+    watch,
+)
 from mbrl_ros.errors import ConfigError, MbrlError
 from mbrl_ros.graph import GRAPH, MANAGER, WEB_VIEW, NodeSpec, nodes_to_start
 from mbrl_ros.params_file import (
@@ -55,6 +64,7 @@ def run_graph(
     arguments: argparse.Namespace,
     command_line: str,
     nodes: Sequence[NodeSpec] = GRAPH,
+    remappings: Remappings = NO_REMAPPINGS,
 ) -> int:
     """Start the nodes with these parameters, show them until they have ended, write the report."""
     if getattr(arguments, "web", False):
@@ -71,7 +81,7 @@ def run_graph(
         nodes = (*nodes, MANAGER)
         print(f"the nodes wait to be started: mbrl_ros lifecycle startup{in_namespace(arguments.namespace)}")
     with interrupts() as interrupted:
-        ending = supervise(folder, arguments, view, interrupted, nodes)
+        ending = supervise(folder, arguments, view, interrupted, nodes, remappings)
         finish_summary(folder, ending)
         finish_recording(folder)
         if not arguments.no_report:
@@ -153,6 +163,7 @@ def supervise(
     view: RunView,
     interrupted: Callable[[], bool],
     nodes: Sequence[NodeSpec] = GRAPH,
+    remappings: Remappings = NO_REMAPPINGS,
 ) -> Ending:
     """Start the graph and show it until it has ended."""
     os.environ.update(dds_environment(os.environ))
@@ -163,7 +174,8 @@ def supervise(
     settled = time.monotonic() + STARTING
     try:
         refuse_company(session, DISCOVERY)
-        graph = Graph(folder / PARAMETERS, folder / "logs", arguments.namespace, arguments.log_level, nodes)
+        logs, namespace = folder / "logs", arguments.namespace
+        graph = Graph(folder / PARAMETERS, logs, namespace, arguments.log_level, nodes, remappings)
         with shown(view) as show:
 
             def serve() -> None:

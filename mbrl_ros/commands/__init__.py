@@ -151,6 +151,9 @@ def add_robot(robot: argparse.ArgumentParser) -> None:
     robot.add_argument("--namespace", default="", help="ROS namespace of the graph")
     robot.add_argument("--log-level", default="info", choices=("debug", "info", "warn", "error", "fatal"))
     robot.add_argument("--fit-rate", action="store_true", help="reduce a planner that is too slow here")
+    robot.add_argument(
+        "--link", action="store_true", help="start the link watchdog between the guard and the actuators, too"
+    )
     robot.add_argument("--no-report", action="store_true", help="leave out the report at the end")
     add_record(robot)
     add_web(robot)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mbrl_ros.bringup import require_packages
+from mbrl_ros.bringup import Remappings, require_packages
 from mbrl_ros.errors import ConfigError
-from mbrl_ros.graph import NODES, ROBOT_GRAPH, SIMULATOR
-from mbrl_ros.params_file import OPTIONS, check_namespace, flatten, read_params_file, resolve
+from mbrl_ros.graph import LINK, NODES, ROBOT_GRAPH, SIMULATOR, NodeSpec
+from mbrl_ros.params_file import OPTIONS, check_namespace, flatten, read_params_file, resolve, viewer_parameters
 from mbrl_ros.robots.description import RobotDescription, load_robot
+from mbrl_ros.safety.link_watchdog import GUARDED
 from mbrl_ros.session import run_graph
 
 MARGIN = 0.02  # of a joint's range that is kept from its ends, at most MARGIN_AT_MOST
@@ -40,7 +41,23 @@ def run(arguments: argparse.Namespace) -> int:
         f"on a real robot each trial begins with: ros2 service call {start_service(arguments.namespace)} "
         "std_srvs/srv/Trigger"
     )
-    return run_graph(parameters, arguments, command_line, ROBOT_GRAPH)
+    if not arguments.link:
+        return run_graph(parameters, arguments, command_line, ROBOT_GRAPH)
+    link, remappings = add_link(parameters, arguments.params_file)
+    return run_graph(parameters, arguments, command_line, (*ROBOT_GRAPH, link), remappings)
+
+
+def add_link(parameters: dict[str, dict[str, Any]], params_file: Path | None) -> tuple[NodeSpec, Remappings]:
+    """Put the link watchdog between guard and actuators: its parameters, its node, and the guard's other topic.
+
+    Raises:
+        ConfigError: a parameter of the watchdog is not allowed.
+    """
+    robot = load_robot(parameters["command_guard"]["robot"])
+    stated = flatten(robot.parameters.get(LINK.name, {}))
+    from_file = {} if params_file is None else read_params_file(params_file)[1].get(LINK.name, {})
+    parameters[LINK.name] = viewer_parameters(LINK, parameters, None, stated | from_file)
+    return LINK, {"command_guard": [(robot.output_topic, GUARDED)]}
 
 
 def start_service(namespace: str) -> str:

@@ -6,33 +6,22 @@ command topic. Messages are of the type that the robot's YAML names.
 
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import JointState
 
-from mbrl_ros.graph import NODES, NodeSpec, SharedConfig
+from mbrl_ros.graph import LINK
 from mbrl_ros.nodes.command_output import command_output
 from mbrl_ros.nodes.conversions import from_joint_state
 from mbrl_ros.nodes.managed_node import ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, OK, WARN, run
 from mbrl_ros.safety.limits import Limits, limits_of
-from mbrl_ros.safety.link_watchdog import LinkConfig, LinkWatchdog
+from mbrl_ros.safety.link_watchdog import GUARDED, LinkConfig, LinkWatchdog
 from mbrl_ros.safety.safe_action import SafeAction
 
-GUARDED = "guarded_commands"  # what the guard says, on the way to the robot
 TICK_SHARE = 0.25  # of the control period: how often the watchdog looks
-
-
-@dataclass(frozen=True)
-class LinkNodeConfig(SharedConfig, LinkConfig):
-    """The node's parameters."""
-
-
-SPEC = NodeSpec("link_watchdog", LinkNodeConfig)
-NODES.setdefault(SPEC.name, SPEC)  # known, but no part of the graph that the simulation starts
 
 
 class LinkWatchdogNode(ManagedNode):
@@ -41,7 +30,7 @@ class LinkWatchdogNode(ManagedNode):
     what = "link"
 
     def __init__(self) -> None:
-        super().__init__(SPEC.name)
+        super().__init__(LINK.name)
 
     def new_watchdog(self) -> LinkWatchdog:
         """A watchdog from the parameters."""

@@ -17,6 +17,8 @@ from mbrl_ros.safety.guard_config import LimitConfig
 from mbrl_ros.safety.limits import Limits
 from mbrl_ros.safety.safe_action import SafeAction
 
+GUARDED = "guarded_commands"  # topic of what the guard says, on the way to the robot
+
 
 @dataclass(frozen=True)
 class LinkConfig(LimitConfig):

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mbrl_ros.bringup import node_arguments
 from mbrl_ros.cli import main
 from mbrl_ros.commands.check import findings
-from mbrl_ros.commands.robot import robot_parameters, start_service
+from mbrl_ros.commands.robot import add_link, robot_parameters, start_service
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.robots.findings import FIX, OK, WARN
@@ -88,6 +89,20 @@ def test_nothing_moves_without_a_robot_named(tmp_path):
         robot_parameters({}, params_file(tmp_path, every={"seed": 1}))
     with pytest.raises(ConfigError, match="robot: there is none"):
         robot_parameters({}, None)
+
+
+def test_the_link_watchdog_stands_between_the_guard_and_the_actuators(arm, tmp_path):
+    path = arm()
+    parameters = robot_parameters({"robot": str(path)}, None)
+    file = tmp_path / "link.yaml"
+    file.write_text("link_watchdog:\n  ros__parameters:\n    timeout: 5.0\n")
+    link, remappings = add_link(parameters, file)
+    robot = load_robot(str(path))
+    assert link.name == "link_watchdog" and remappings == {"command_guard": [(robot.output_topic, "guarded_commands")]}
+    said = parameters["link_watchdog"]
+    assert said["timeout"] == 5.0 and said["robot"] == str(path) and said["autostart"]
+    words = node_arguments(tmp_path, "", "info", remappings["command_guard"])
+    assert words[words.index(f"{robot.output_topic}:=guarded_commands") - 1] == "-r"
 
 
 def test_the_start_service_is_in_the_namespace():
