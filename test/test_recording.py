@@ -45,7 +45,7 @@ def test_a_robot_s_yaml_as_parameter_file_is_none_of_the_recorder_s(monkeypatch)
 
     monkeypatch.setattr(robot_command, "run_graph", run_graph)
     monkeypatch.setattr(robot_command, "require_packages", lambda without: None)
-    arguments = argparse.Namespace(params_file=path, namespace="", robot=None, record=True)
+    arguments = argparse.Namespace(params_file=path, namespace="", robot=None, record=True, link=False)
     assert robot_command.run(arguments) == 0
     assert seen == {"node": "recorder", "robot": str(path)}
 
