@@ -20,6 +20,7 @@ from mbrl_ros.types import Transitions
 
 LENGTH, SIGNAL, NOISE, LINEAR = 2.0, 1.0, 0.1, 0.3  # medians of the priors and first guess, data in unit variance
 PRIOR_STD = 1.5  # of the logarithms
+NEWEST, OLDER = 1000, 4000  # transitions that the kept ones are chosen from
 OUTLIER_SHARE = 20  # at most one transition in so many is left out
 BOUNDS = {"length": (0.05, 1e3), "signal": (0.02, 50.0), "noise": (1e-4, 3.0), "linear": (1e-3, 10.0)}
 
@@ -72,7 +73,8 @@ def fit(
     theta, warm = first_guess(y.shape[1], z.shape[1], config), previous is not None
     if previous is not None:
         theta = clipped(carried_over(previous, scales, config), config)
-    rows = informative(z, theta, config.max_data)
+    rows = considered(len(z))
+    rows = rows[informative(z[rows], theta, config.max_data)]
     theta, steps = maximised(theta, z[rows], y[rows], config, config.refit_iterations if warm else config.iterations)
     believed = rows[credible(z[rows], y[rows], theta, config.outlier)]
     if len(believed) < len(rows):
@@ -200,6 +202,16 @@ def inverse(factor: np.ndarray) -> np.ndarray:
     P = dpotri(factor, lower=1)[0]  # its upper half keeps the factor's, which is zero
     P += np.tril(P, -1).T
     return P
+
+
+def considered(n: int) -> np.ndarray:
+    """Rows of n that `informative` chooses from, in order: the newest, and others evenly over all older ones.
+
+    Its memory and time grow with them, 5 kB a row of a cart-pole; hours of motion would take gigabytes.
+    """
+    older = max(n - NEWEST, 0)
+    kept = np.unique(np.linspace(0, older - 1, min(older, OLDER)).astype(int)) if older else np.empty(0, int)
+    return np.concatenate([kept, np.arange(older, n)])
 
 
 def informative(z: np.ndarray, theta: np.ndarray, count: int) -> np.ndarray:

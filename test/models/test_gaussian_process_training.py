@@ -14,6 +14,7 @@ from mbrl_ros.models.gaussian_process import GaussianProcessConfig, covariance
 from mbrl_ros.models.gaussian_process_training import (
     carried_over,
     centred,
+    considered,
     credible,
     fit,
     hyperparameters,
@@ -196,6 +197,17 @@ def test_all_are_kept_where_there_are_few_and_repeated_rows_last():
     theta = np.log([[0.5, 1.0, 0.1]])
     assert informative(z, theta, 5).tolist() == [0, 1, 2, 3, 4]
     assert informative(z, theta, 3).tolist() == [0, 3, 4]
+
+
+@pytest.mark.parametrize("n", [0, 1, 300, 1001, 4999, 5000, 100_000])
+def test_what_is_chosen_from_holds_the_newest_and_reaches_back_to_the_oldest(n):
+    rows = considered(n)
+    assert np.all(np.diff(rows) > 0) and len(rows) <= 5000
+    assert rows[-1000:].tolist() == list(range(max(n - 1000, 0), n))
+    if n <= 5000:
+        assert rows.tolist() == list(range(n))
+    else:
+        assert rows[0] == 0 and np.diff(rows).max() <= -(-(n - 1000) // 3999) + 1
 
 
 def test_a_subset_is_nearly_as_good_as_all():
