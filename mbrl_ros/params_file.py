@@ -279,5 +279,6 @@ def check_planning_rate(parameters: Mapping[str, Mapping[str, Any]]) -> RateChec
         NODES["model_learner"], {k: v for k, v in parameters["model_learner"].items() if k not in ROS_PARAMETERS}
     )
     model = model_class(config.model).example(robot.layout, sizes[config.model], np.random.default_rng(0))
+    model = model.with_threads(config.threads).with_propagation(config.propagation)
     problem = replace(make_problem(config, groups, robot), dynamics=model)
     return check_rate(planner_class(config.planner), groups[config.planner], problem, config.budget * robot.dt)

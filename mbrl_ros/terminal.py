@@ -102,7 +102,7 @@ def render(view: RunView) -> RenderableType:
     nodes.add_column(no_wrap=True)
     nodes.add_column(ratio=1)
     for name, (level, doing) in sorted(view.nodes.items()):
-        nodes.add_row(Text(f"● {name}", style=("green", "yellow", "red", "red")[min(level, 3)]), doing)
+        nodes.add_row(Text(f"● {name}", style=("green", "yellow", "red", "red")[min(level, 3)]), Text(doing))
     get = view.tick.get
     now = (
         f"planning {view.planning()} ms of {view.deadline_ms:.0f} (p50 / p99 / max)   "
@@ -110,4 +110,4 @@ def render(view: RunView) -> RenderableType:
         f"spread {number(get('spread', math.nan))}   model {whole(get('model_version', 0))}"
     )
     parts: list[RenderableType] = [trials, Text(), nodes, Text(), Text(now)]
-    return Panel(Group(*parts), title=view.title, border_style="cyan")
+    return Panel(Group(*parts), title=Text(view.title), border_style="cyan")

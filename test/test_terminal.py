@@ -52,6 +52,11 @@ def test_the_view_before_anything_happened():
     assert "robot" in text(RunView("robot", 30.0))
 
 
+def test_what_a_node_says_is_shown_as_it_is_and_never_read_as_markup():
+    view = RunView("[/i]", 30.0, nodes={"[x]": (0, "[/b] no [file")})
+    assert "[/b] no [file" in text(view) and "[x]" in text(view) and "[/i]" in text(view)
+
+
 def test_the_view_shows_trials_nodes_planning_and_misses():
     view = RunView(
         "robot", 30.0, trials=[TRIAL], nodes={"command_guard": (0, "armed"), "model_learner": (2, "disk full")}

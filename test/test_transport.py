@@ -17,6 +17,13 @@ def test_what_is_left_open_is_this_computer_over_udp():
     assert dds_environment(got) == got, "children inherit it as it is"
 
 
+def test_processes_that_start_together_find_each_other_within_a_second():
+    root = ElementTree.parse(Path(dds_environment({})[PROFILES])).getroot()
+    values = {e.tag.split("}")[1]: e.text for e in root.iter()}
+    assert float(values["sec"]) <= 1.0, "s between announcements"
+    assert float(values["nanosec"]) * int(values["count"]) >= 3e9, "the longest start of a node is 3 s (torch)"
+
+
 @pytest.mark.parametrize(
     "given", [{TRANSPORTS: "DEFAULT"}, {TRANSPORTS: "SHM", RANGE: "SUBNET"}, {PROFILES: "own.xml"}, {PROFILES: ""}]
 )

@@ -74,6 +74,7 @@ class Controller:
         self.problem = replace(self.problem, dynamics=dynamics)
         by_mean = getattr(dynamics, "propagation", "") == "mean"
         self._spreading = dynamics.with_propagation("ts_inf") if by_mean else dynamics
+        self._futures = dynamics.members if by_mean else self.problem.particles
 
     def reset(self) -> None:
         """Forget the last trial, but for the actions it began with: the next one may begin alike."""
@@ -101,7 +102,7 @@ class Controller:
         self._age = 0 if planned else self._age + 1
         actions = self._rest_of(plan, start)
         states = self.problem.dynamics.rollout(start, actions[None], None, self.problem.particles)[:, 0].mean(axis=0)
-        futures = self._spreading.rollout(start, actions[None], None, self.problem.particles)[:, 0]
+        futures = self._spreading.rollout(start, actions[None], None, self._futures)[:, 0]
         self.note_sent(actions[0])
         self._opening = [*self._opening, actions[0]][: self.problem.horizon]
         spread = float(np.sqrt(np.mean(futures[:, -1].var(axis=0))))

@@ -35,7 +35,7 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
         u_min=robot.u_min,
         u_max=robot.u_max,
         horizon=config.horizon,
-        particles=config.particles,
+        particles=1 if config.propagation == "mean" else config.particles,  # all would be alike
         sample_noise=config.sample_noise,
         risk=make_risk(groups["risk"]),
         replan_every=config.replan_every,

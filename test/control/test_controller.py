@@ -109,6 +109,8 @@ def test_a_trial_may_begin_as_the_last_one_that_was_long_enough():
 class Doubtful(DoubleIntegrator):
     """A model whose two members go apart, and which is planned with by its mean."""
 
+    members = 2
+
     def __init__(self, propagation="mean"):
         self.propagation = propagation
 
@@ -125,7 +127,7 @@ class Doubtful(DoubleIntegrator):
 
 def test_a_plan_through_the_mean_still_tells_how_far_the_members_go_apart():
     planner = Scripted(np.array([[1.0], [0.5]]))
-    made = Controller(planner, Problem(Doubtful(), None, -U_MAX, U_MAX, horizon=2, particles=2), 0, np.inf)
+    made = Controller(planner, Problem(Doubtful(), None, -U_MAX, U_MAX, horizon=2, particles=1), 0, np.inf)
     plain = Controller(planner, Problem(DoubleIntegrator(), None, -U_MAX, U_MAX, horizon=2, particles=2), 0, np.inf)
     result = tick(made, [0, 0])
     assert abs(result.spread - 3.0) < 1e-9

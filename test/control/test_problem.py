@@ -38,6 +38,11 @@ def test_the_risk_measure_is_the_one_that_is_named():
     assert problem(**particles, **{"risk.measure": "cvar", "risk.alpha": 2 / 3}).risk(costs) == pytest.approx(3.0)
 
 
+def test_the_mean_is_one_particle():
+    assert problem(particles=3).particles == 1
+    assert problem(particles=3, propagation="ts_inf").particles == 3
+
+
 @pytest.mark.parametrize("values", [{"risk.measure": "cvar"}, {"sample_noise": True}])
 def test_what_needs_particles_is_refused_where_the_plan_follows_the_mean(values):
     name, value = next(iter(values.items()))

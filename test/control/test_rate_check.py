@@ -76,3 +76,11 @@ def test_the_rate_is_checked_over_the_model_that_will_be_learned(monkeypatch, mo
     params_file.check_planning_rate(parameters)
     assert seen["p"].dynamics.name == model
     assert len(seen["p"].dynamics.arrays[array]) == size
+
+
+def test_the_rate_is_checked_as_the_model_will_be_used(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(params_file, "check_rate", lambda planner, config, problem, budget: seen.update(p=problem))
+    for propagation, particles in (("mean", 1), ("ts_inf", 5)):
+        params_file.check_planning_rate(params_file.resolve({"propagation": propagation}, None))
+        assert (seen["p"].dynamics.propagation, seen["p"].particles) == (propagation, particles)

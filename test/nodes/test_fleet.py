@@ -141,6 +141,7 @@ def test_robots_that_differ_are_no_change_of_one(learner):
     learner.learner.changed = lambda pair: pytest.fail("not for a fleet")
     for k in range(4):
         tick(learner.members[0], k)
+    assert len(learner.learner) == 3, "the transitions were there to be judged"
 
 
 def test_a_learner_counts_on_from_a_newer_version_in_use_and_sends_its_model_again(start):

@@ -3,6 +3,7 @@
 The guard's and the estimator's inputs have tests of their own, with many more messages (test/safety, test/estimation).
 """
 
+import io
 import mmap
 import os
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
@@ -232,7 +234,9 @@ def test_the_terminal_view_shows_anything(messages):
         else:
             Monitor.on_tick(monitor, message)
             Monitor.on_trial(monitor, message)
-    render(view)
+    console = Console(width=120, file=io.StringIO())
+    console.print(render(view))
+    assert "title" in console.file.getvalue()
     for trial in view.trials:
         plain_line(trial)
 
