@@ -17,7 +17,7 @@ from mbrl_ros.models.network_training import (
 )
 from mbrl_ros.models.probabilistic_ensemble import WEIGHTS, EnsembleConfig
 
-CHECK_EVERY = 20  # steps from one look at the held-out likelihood to the next
+CHECK_EVERY = 20  # steps from one look at the held-out likelihood to the next, at most
 LARGEST_HELD_OUT = 2048  # rows looked at, evenly spread: more would cost as much as the training
 
 
@@ -60,6 +60,7 @@ def train(
     ]
     adam = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
     best = Best(tensors, data, split, config) if config.patience and split.held_out else None
+    check_every = min(CHECK_EVERY, max(config.patience, 1))  # or patience would end before the first look
     step, stopped = 0, False
     while step < steps and not (best and step - best.step >= config.patience):
         if stopped := stop is not None and stop():
@@ -75,7 +76,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         adam.step()
         step += 1
-        if best and (step % CHECK_EVERY == 0 or step == steps):
+        if best and (step % check_every == 0 or step == steps):
             best.look(step)
     if best:
         best.restore()

@@ -261,6 +261,15 @@ def test_more_patience_trains_longer():
     assert steps[0] < steps[1] <= 400
 
 
+def test_little_patience_still_looks_before_it_gives_up():
+    """Patience shorter than the usual time between two looks at the held-out likelihood: training goes on while it helps."""
+    data = motion(6, 40)
+    config = EnsembleConfig(members=2, width=32, steps=300, holdout=0.34, patience=5)
+    _, none = fit(data, LAYOUT, dataclasses.replace(config, steps=1), 0)
+    _, early = fit(data, LAYOUT, config, 0)
+    assert early.steps > 20 and early.held_out < none.held_out - 0.3
+
+
 def test_without_anything_held_out_nothing_is_stopped_early():
     _, report = fit(motion(1, 40), LAYOUT, dataclasses.replace(SMALL, holdout=0.3, patience=1), 0)
     assert report.steps == SMALL.steps and np.isnan(report.held_out)
