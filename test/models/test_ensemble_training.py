@@ -262,7 +262,7 @@ def test_more_patience_trains_longer():
 
 
 def test_little_patience_still_looks_before_it_gives_up():
-    """Patience shorter than the usual time between two looks at the held-out likelihood: training goes on while it helps."""
+    """Patience shorter than the usual time between two looks at what is held out: training goes on while it helps."""
     data = motion(6, 40)
     config = EnsembleConfig(members=2, width=32, steps=300, holdout=0.34, patience=5)
     _, none = fit(data, LAYOUT, dataclasses.replace(config, steps=1), 0)
