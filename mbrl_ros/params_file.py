@@ -21,9 +21,11 @@ from mbrl_ros.graph import (
     MANAGED,
     MANAGER,
     NODES,
+    ROBOT_GRAPH,
     ROS_PARAMETERS,
     SIMULATOR,
     NodeSpec,
+    SharedConfig,
     configure,
     node_parameters,
 )
@@ -144,10 +146,12 @@ def resolve(
 ) -> dict[str, dict[str, Any]]:
     """Parameters of every node as they will be used, defaults included, checked as a whole.
 
+    From weak to strong: the nodes' own defaults, `defaults`, ``parameters`` in the robot's YAML, the file, the options.
+
     Args:
-        given: options by name, which win over the file; None where an option was not given.
+        given: options by name; None where an option was not given.
         params_file: ROS parameter file, or None.
-        defaults: parameters by node that hold where the file says nothing.
+        defaults: parameters by node.
 
     Raises:
         ConfigError: names file (or command line), node, key, value and what is allowed.
@@ -157,15 +161,39 @@ def resolve(
     if params_file is not None:
         shared, nodes = read_params_file(params_file)
         check_parameters(node_parameters(shared, nodes), f"params file {params_file}")
-    for name, values in (defaults or {}).items():
-        nodes[name] = {k: v for k, v in values.items() if k not in shared} | nodes.get(name, {})
     options = {name: value for name, value in given.items() if value is not None}
+    for name, values in with_robots_own(defaults or {}, options.get("robot") or stated_robot(shared, nodes)).items():
+        nodes[name] = {k: v for k, v in values.items() if k not in shared} | nodes.get(name, {})
     for values in nodes.values():
         for name in options:
             values.pop(name, None)
     parameters = node_parameters(shared | options, nodes)
     check_parameters(parameters, "command line")
     return {spec.name: as_used(spec, parameters[spec.name]) for spec in GRAPH}
+
+
+def stated_robot(shared: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The robot that a parameter file names; None where it names none."""
+    return next((str(values["robot"]) for values in (shared, *nodes.values()) if "robot" in values), None)
+
+
+def with_robots_own(defaults: Mapping[str, Mapping[str, Any]], robot_name: str | None) -> dict[str, dict[str, Any]]:
+    """Parameters by node: `defaults`, and over them those that the robot's YAML states for its nodes.
+
+    Raises:
+        MbrlError: there is no such robot, its YAML is wrong, or it names a node that is not there.
+    """
+    name = robot_name or SharedConfig.robot
+    result = {node: dict(values) for node, values in defaults.items()}
+    for node, values in load_robot(name).parameters.items():
+        if node not in NODES:
+            known = ", ".join(spec.name for spec in ROBOT_GRAPH)
+            raise ConfigError(f"{name}: parameters: unknown node '{node}'; choose from: {known}")
+        result[node] = result.get(node, {}) | flatten(values)
+    task = {k: v for k, v in result.get("mpc_controller", {}).items() if k.startswith("task.")}
+    if task:  # who scores must know the goal, too
+        result["trial_manager"] = task | result.get("trial_manager", {})
+    return result
 
 
 def viewer_parameters(

@@ -1,5 +1,7 @@
 """Parameters are checked before any node starts; the file that a run writes can be given back."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -11,6 +13,8 @@ from mbrl_ros.models import model_class
 from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.params_file import check_namespace, manager_parameters, read_params_file, resolve, write_run_parameters
 from mbrl_ros.robots.description import load_robot
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "config" / "robots" / "examples"
 
 
 def write(tmp_path, content):
@@ -84,6 +88,31 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_a_mistake_on_the_command_line_says_so():
     with pytest.raises(ConfigError, match=r"command line: .*seed: -1"):
         resolve({"seed": -1}, None)
+
+
+def test_a_robots_own_parameters_win_over_defaults_and_lose_against_the_file(tmp_path):
+    """In simulation as on the robot."""
+
+    def propagation(given, file=None):
+        return resolve(given, file)["mpc_controller"]["propagation"]
+
+    robot = {"robot": "cartpole_blackdrops"}
+    assert (propagation({}), propagation(robot)) == ("mean", "ts_inf")
+    named, path = "/**:\n  ros__parameters: {robot: cartpole_blackdrops%s}\n", tmp_path / "p.yaml"
+    path.write_text(named % "")
+    assert propagation({}, path) == "ts_inf"
+    path.write_text(named % ", propagation: ts1")
+    assert propagation({}, path) == "ts1"
+    path.write_text("mpc_controller:\n  ros__parameters: {propagation: moment_matching, horizon: 9}\n")
+    assert propagation(robot, path) == "moment_matching"
+    path.write_text("mpc_controller:\n  ros__parameters: {horizon: 9}\n")
+    assert propagation(robot, path) == "ts_inf"
+
+
+def test_who_scores_a_simulated_robot_knows_the_goal_of_its_yaml():
+    arm = resolve({"robot": str(EXAMPLES / "arm.yaml")}, None)
+    assert arm["trial_manager"]["task.goal"] == arm["mpc_controller"]["task.goal"] == [0.8, 1.2, 0.0, 0.0]
+    assert arm["mpc_controller"]["policy.std"] == 0.25
 
 
 @pytest.mark.parametrize("namespace", ["", "robot_1"])

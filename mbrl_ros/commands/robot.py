@@ -12,8 +12,16 @@ import yaml
 
 from mbrl_ros.bringup import Remappings, require_packages
 from mbrl_ros.errors import ConfigError
-from mbrl_ros.graph import LINK, NODES, ROBOT_GRAPH, SIMULATOR, NodeSpec
-from mbrl_ros.params_file import OPTIONS, check_namespace, flatten, read_params_file, resolve, viewer_parameters
+from mbrl_ros.graph import LINK, ROBOT_GRAPH, SIMULATOR, NodeSpec
+from mbrl_ros.params_file import (
+    OPTIONS,
+    check_namespace,
+    flatten,
+    read_params_file,
+    resolve,
+    stated_robot,
+    viewer_parameters,
+)
 from mbrl_ros.robots.description import RobotDescription, load_robot
 from mbrl_ros.safety.link_watchdog import GUARDED
 from mbrl_ros.session import run_graph
@@ -82,16 +90,7 @@ def robot_parameters(given: Mapping[str, Any], params_file: Path | None) -> dict
         given["robot"], params_file = str(params_file), None
     name = robot_name(given, params_file)
     given["robot"] = str(Path(name).resolve()) if name.endswith(".yaml") else name
-    robot = load_robot(given["robot"])
-    defaults = safe_defaults(robot)
-    for node, values in robot.parameters.items():
-        if node not in NODES:
-            known = ", ".join(spec.name for spec in ROBOT_GRAPH)
-            raise ConfigError(f"{given['robot']}: parameters: unknown node '{node}'; choose from: {known}")
-        defaults[node] = defaults.get(node, {}) | flatten(values)
-    task = {k: v for k, v in defaults["mpc_controller"].items() if k.startswith("task.")}
-    defaults["trial_manager"] = task | defaults["trial_manager"]  # who scores must know the goal, too
-    parameters = resolve(given, params_file, defaults)
+    parameters = resolve(given, params_file, safe_defaults(load_robot(given["robot"])))
     for values in parameters.values():
         if wrong := [option for option in NOT_ON_A_ROBOT if values.get(option)]:
             raise ConfigError(f"{wrong[0]}: true is not allowed on a real robot; expected false")
@@ -117,10 +116,9 @@ def robot_name(given: Mapping[str, Any], params_file: Path | None) -> str:
     if given.get("robot"):
         return str(given["robot"])
     if params_file is not None:
-        shared, nodes = read_params_file(params_file)
-        stated = [values["robot"] for values in (shared, *nodes.values()) if "robot" in values]
-        if stated:
-            return str(stated[0])
+        stated = stated_robot(*read_params_file(params_file))
+        if stated is not None:
+            return stated
     raise ConfigError("robot: there is none; name it with --robot, or give its YAML to --params-file")
 
 
