@@ -42,6 +42,7 @@ from mbrl_ros.visualisation.candidates import CandidateLog
 
 LATEST_NS = (2**31 - 1) * NANOSECONDS  # what a ROS time can hold
 OVERTIME = 1.0  # s beyond the length of a trial after which the controller ends it by itself
+LONGEST_GAP = 1.0  # s between two observations that count as time; more is a clock that was set
 LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
 
 TICKS_KEPT = 200  # ticks over which the planning time is reported
@@ -70,6 +71,8 @@ class MpcController(ManagedNode):
         planner = new_planner(cfg, self.groups)
         self.controller = Controller(planner, problem, self.delay_ticks, self.budget(cfg), cfg.mode)
         self.version = self.trial = self.ticks = self.misses = self.rejected = self.skipped = 0
+        self.acted_ns = 0  # length of the trial so far
+        self.seen_ns: int | None = None  # stamp of its newest observation
         self.acting, self.policy = (
             False,
             SmoothRandom(self.groups["policy"], robot.u_min, robot.u_max, 1, np.random.default_rng(0)),
@@ -174,7 +177,7 @@ class MpcController(ManagedNode):
         self.trial, self.acting = announced.index, announced.phase == "run"
         self.waiting = None
         if self.acting:
-            self.ticks = 0
+            self.ticks, self.acted_ns, self.seen_ns = 0, 0, None
             self.controller.reset()
             self.base = announced.policy == "base"
             rng = np.random.default_rng([self.config.seed, self.trial])
@@ -185,18 +188,29 @@ class MpcController(ManagedNode):
 
     def overdue(self) -> bool:
         """Whether the trial should be over: who was to end it may be gone, and the robot must not go on for ever."""
-        if self.ticks < self.robot.trial_steps + OVERTIME / self.robot.dt:
+        if self.acted_ns < round(1e9 * (self.robot.trial_steps * self.robot.dt + OVERTIME)):
             return False
         self.acting = False
         self.doing(f"trial {self.trial} is overdue: nobody has ended it, the controller has")
         self.get_logger().error(self._doing)
+        self.publish_diagnostics()
         return True
+
+    def note_time(self, stamp_ns: int) -> None:
+        """Time of the trial by the observations' stamps: it passes where a busy machine skips ticks, too."""
+        gap = 0 if self.seen_ns is None else stamp_ns - self.seen_ns
+        self.acted_ns += gap if 0 <= gap <= 1e9 * LONGEST_GAP else self.dt_ns
+        self.seen_ns = stamp_ns
 
     def on_observation(self, message: JointState) -> None:
         """One tick of control."""
-        if not self.acting or self.overdue():
+        if not self.acting:
             return
         stamp_ns = from_time(message.header.stamp)
+        if self.waiting is not message:
+            self.note_time(stamp_ns)
+        if self.overdue():
+            return
         self.age_ns = 0 if self.config.lockstep else time.time_ns() - stamp_ns
         if self.age_ns > LATE_PERIODS * self.dt_ns + self.robot.sensing_ns:
             self.skipped += 1  # a newer observation is waiting

@@ -64,3 +64,23 @@ def test_a_trial_that_nobody_ends_is_ended_by_the_controller(controller):
     controller.on_trial(to_phase(TrialPhase(5, "run", "base"), "cartpole"))
     controller.on_observation(to_joint_state(0, ROBOT.joints, ROBOT.initial_state))
     assert (controller.ticks, controller.acting) == (1, True), "the next trial is one again"
+
+
+def overdue_after(controller, stamps):
+    """Number of observations with these stamps (ns) after which a trial is overdue; None where it never is."""
+    controller.on_trial(to_phase(TrialPhase(4, "run", "base"), "cartpole"))
+    for count, stamp_ns in enumerate(stamps):
+        controller.on_observation(to_joint_state(stamp_ns, ROBOT.joints, ROBOT.initial_state))
+        if not controller.acting:
+            return count
+    return None
+
+
+def test_time_passes_where_observations_are_lost_and_not_where_they_come_twice_or_a_clock_is_set(controller):
+    dt, allowed = controller.dt_ns, ROBOT.trial_steps + round(OVERTIME / ROBOT.dt)
+    assert overdue_after(controller, [2 * k * dt for k in range(allowed)]) == allowed // 2, "every other one was lost"
+    assert overdue_after(controller, [k // 10 * dt for k in range(10 * allowed)]) is None, "each came ten times"
+    forwards = [k * dt + (k >= 5) * 10 * 10**9 for k in range(allowed + 5)]
+    backwards = [k * dt + (k < 5) * 10 * 10**9 for k in range(allowed + 5)]
+    for stamps in (forwards, backwards):
+        assert overdue_after(controller, stamps) == allowed, "a clock was set: one period passed"
