@@ -40,15 +40,23 @@ class Axis:
         return self.start + share * (self.end - self.start)
 
     def ticks(self, most: int = 6) -> list[tuple[float, str]]:
-        """Values within the axis and how they are written, about `most` of them."""
+        """Values within the axis and how they are written, about `most` of them, and never fewer than two."""
         if self.log:
-            return [(v, plain(v)) for v in log_ticks(self.low, self.high, most)]
-        if self.turns:
+            found = [(v, plain(v)) for v in log_ticks(self.low, self.high, most)]
+        elif self.turns:
             halves = (self.high - self.low) / (0.5 * math.pi)
             step = 0.5 * math.pi * (1 if halves <= most else 2 * math.ceil(0.5 * halves / most))
-            return [(v, half_turns(round(v / (0.5 * math.pi)))) for v in multiples(step, self.low, self.high)]
-        step = nice_step((self.high - self.low) / most)
-        return [(v, plain(v)) for v in multiples(step, self.low, self.high)]
+            found = [(v, half_turns(round(v / (0.5 * math.pi)))) for v in multiples(step, self.low, self.high)]
+        else:
+            found = []
+        return found if len(found) >= 2 else [(v, plain(v)) for v in round_ticks(self.low, self.high, most)]
+
+
+def round_ticks(low: float, high: float, most: int) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten, about `most`; two at least, since one alone is no scale."""
+    step = nice_step((high - low) / most)
+    found = multiples(step, low, high)
+    return found if len(found) >= 2 else multiples(nice_step(0.4 * step), low, high)
 
 
 def nice_step(least: float) -> float:

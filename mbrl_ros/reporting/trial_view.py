@@ -121,8 +121,7 @@ def shared_ranges(views: Iterable[TrialView]) -> Ranges:
         values = [v for view in views if (v := getattr(view.arrays, name)) is not None]
         log = name.endswith(("std", "spread"))
         ranges[name] = padded(*extent(values, positive=log), log=log)
-    budget = 1e3 * views[0].budget
-    ranges["planning"] = from_zero([*(1e3 * v.arrays.planning_time for v in views), budget if budget < 1e9 else 0.0])
+    ranges["planning"] = from_zero([*(1e3 * v.arrays.planning_time for v in views), 1e3 * robot.dt])
     return ranges
 
 

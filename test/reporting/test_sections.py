@@ -140,6 +140,14 @@ def test_planning_time_marks_misses_and_plans_that_were_cut_short(views):
     assert timing.timing_figure(views[0], shared_ranges(views)) is None
 
 
+def test_a_line_that_the_legend_names_is_within_the_axes(views):
+    for lockstep, budget in ((False, 0.03), (True, np.inf)):
+        shown = [replace(view, lockstep=lockstep, budget=budget) for view in views]
+        quick = [replace(v, arrays=replace(v.arrays, planning_time=1e-3 * v.arrays.planning_time)) for v in shown]
+        (chart,) = timing.timing_figure(quick[1], shared_ranges(quick)).charts
+        assert max(rule.at for rule in layers(chart, Rule)) == 50.0 < chart.y_range[1]
+
+
 def test_the_guards_flags_stand_in_their_rows_at_their_ticks(views):
     figure = timing.guard_figure(views[1], {"ok": 59, "limited": 1, "timeout": 4})
     (chart,) = figure.charts

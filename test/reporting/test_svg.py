@@ -6,6 +6,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mbrl_ros.reporting import svg
 from mbrl_ros.reporting.axes import Axis, half_turns, log_ticks, nice_step, padded, plain
@@ -39,6 +41,22 @@ def test_ticks_are_round_evenly_spaced_and_within_the_axis(low, high):
     assert 2 <= len(values) <= 8 and values[0] >= low - 1e-12 and values[-1] <= high * (1 + 1e-9)
     np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
     assert f"{steps[0]:.0e}"[0] in "125"
+
+
+@given(
+    low=st.floats(-1e3, 1e3),
+    size=st.floats(1e-2, 1e3),
+    most=st.integers(3, 6),
+    kind=st.sampled_from(["log", "turns", ""]),
+)
+@example(low=-4.6, size=9.0, most=3, kind="")  # five apart, zero would stand alone
+@example(low=0.021, size=0.02, most=4, kind="log")  # no 1, 2 or 5 in it
+@example(low=-0.2, size=0.4, most=6, kind="turns")  # far less than a quarter of a turn
+def test_every_axis_has_two_ticks_or_nobody_could_read_it(low, size, most, kind):
+    low = abs(low) + 1e-3 if kind == "log" else low
+    values = [v for v, _ in Axis(low, low + size, 0.0, 1.0, kind == "log", kind == "turns").ticks(most)]
+    assert 2 <= len(values) <= 2 * most + 2
+    assert np.diff(values).min() > 0.0 and values[0] >= low - 1e-9 * size and values[-1] <= low + size * (1 + 1e-9)
 
 
 def test_ticks_of_other_axes():
