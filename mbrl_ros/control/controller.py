@@ -76,9 +76,15 @@ class Controller:
         self._spreading = dynamics.with_propagation("ts_inf") if by_mean else dynamics
         self._futures = dynamics.members if by_mean else self.problem.particles
 
-    def reset(self) -> None:
-        """Forget the last trial, but for the actions it began with: the next one may begin alike."""
-        if len(self._opening) == self.problem.horizon:
+    def reset(self, anew: bool = False) -> None:
+        """Forget the last trial, but for the actions it began with: the next one may begin alike.
+
+        Args:
+            anew: forget these, too, as at the beginning of a run.
+        """
+        if anew:
+            self._guess = None
+        elif len(self._opening) == self.problem.horizon:
             self._guess = np.array(self._opening)
         self._opening = []
         self._state: Any = None

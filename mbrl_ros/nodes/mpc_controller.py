@@ -169,7 +169,7 @@ class MpcController(ManagedNode):
         x = self.robot.initial_state
         for _ in range(2):
             self.controller.tick(x, rng)
-        self.controller.reset()
+        self.controller.reset(anew=True)
 
     def on_trial(self, message: DiagnosticStatus) -> None:
         """Take up a phase of the trials and say so."""
@@ -178,8 +178,8 @@ class MpcController(ManagedNode):
         self.waiting = None
         if self.acting:
             self.ticks, self.acted_ns, self.seen_ns = 0, 0, None
-            self.controller.reset()
             self.base = announced.policy == "base"
+            self.controller.reset(anew=self.base)  # the base policy begins where the robot knows nothing
             rng = np.random.default_rng([self.config.seed, self.trial])
             low, high = self.robot.u_min, self.robot.u_max
             self.policy = SmoothRandom(self.groups["policy"], low, high, self.robot.trial_steps, rng)

@@ -218,7 +218,7 @@ class PlannerReplay:
 
     def run_trial(self, phase: Phase, commands: list[Stamped]) -> None:
         """One trial: the controller begins anew."""
-        self.controller.reset()
+        self.controller.reset(anew=phase.policy == "base")
         rng = np.random.default_rng([self.config.seed, phase.index])
         low, high = self.robot.u_min, self.robot.u_max
         policy = SmoothRandom(self.groups["policy"], low, high, self.robot.trial_steps, rng)

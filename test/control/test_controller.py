@@ -106,6 +106,19 @@ def test_a_trial_may_begin_as_the_last_one_that_was_long_enough():
     assert [guess.tolist() for guess in planner.guesses[1:]] == [[[1.0], [0.5]]] * 2
 
 
+def test_a_run_that_begins_anew_knows_nothing_of_the_trials_before():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    made = controller(planner)  # horizon 2
+    tick(made, [0, 0]), tick(made, [0, 0])
+    made.reset(anew=True)
+    tick(made, [0, 0]), tick(made, [0, 0])
+    made.reset()
+    tick(made, [0, 0])
+    made.reset(anew=True)
+    tick(made, [0, 0])
+    assert [guess is None for guess in planner.guesses] == [True, True, False, True]
+
+
 class Doubtful(DoubleIntegrator):
     """A model whose two members go apart, and which is planned with by its mean."""
 

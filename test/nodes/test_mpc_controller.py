@@ -84,3 +84,17 @@ def test_time_passes_where_observations_are_lost_and_not_where_they_come_twice_o
     backwards = [k * dt + (k < 5) * 10 * 10**9 for k in range(allowed + 5)]
     for stamps in (forwards, backwards):
         assert overdue_after(controller, stamps) == allowed, "a clock was set: one period passed"
+
+
+def test_after_a_reset_nothing_is_left_of_the_opening_of_the_last_trial(controller):
+    """The base policy acts in the first trial after trial_manager/reset; the next one must not begin as before it."""
+    guesses, planner = [], controller.controller.planner
+    first_state = planner.initial_state
+    planner.initial_state = lambda problem, guess: guesses.append(guess) or first_state(problem, guess)
+    send(controller, model_bytes(20))
+    stamps = iter(range(0, 10**6 * controller.dt_ns, controller.dt_ns))
+    for index, policy in enumerate(("mpc", "mpc", "base", "mpc")):
+        controller.on_trial(to_phase(TrialPhase(index, "run", policy), "cartpole"))
+        for _ in range(controller.config.horizon):
+            controller.on_observation(to_joint_state(next(stamps), ROBOT.joints, ROBOT.initial_state))
+    assert [guess is None for guess in guesses] == [True, False, True]

@@ -22,7 +22,7 @@ from mbrl_ros.planners.base import Deadline, Plan
 from mbrl_ros.replay.differences import compare, spread
 from mbrl_ros.replay.estimator import replay_estimator
 from mbrl_ros.replay.learner import LearnerSettings, MemoryStore, full_fits, replay_learner
-from mbrl_ros.replay.planner import Cut, RecordedPlanner, RecordedRounds, replay_planner
+from mbrl_ros.replay.planner import Cut, PlannerReplay, RecordedPlanner, RecordedRounds, replay_planner
 from mbrl_ros.replay.recording import Phase, RecordedModel, Recording, Stamped
 from mbrl_ros.robots.description import load_robot
 
@@ -306,6 +306,23 @@ def test_with_a_delay_what_was_sent_and_has_yet_to_act_is_the_same_too():
     assert delay == 1
     result = replayed(plan_recording(NO_LIMITS, delay), lockstep=False)
     assert result.agrees and result.planned == 10 and result.differences.largest == [0.0]
+
+
+def test_after_a_reset_the_replay_has_forgotten_how_the_last_trial_began(monkeypatch):
+    """A trial, one of the base policy after a reset, a trial; then one that begins as the one before it."""
+    begun = []
+    first_state = RecordedPlanner.initial_state
+    monkeypatch.setattr(
+        RecordedPlanner,
+        "initial_state",
+        lambda self, problem, guess=None: begun.append(guess is None) or first_state(self, problem, guess),
+    )
+    recording = plan_recording(NO_LIMITS, 0)
+    begun.clear()
+    planner = PlannerReplay(recording, ROBOT, controller_parameters, lockstep=True)
+    for index, policy in ((3, "mpc"), (4, "base"), (5, "mpc"), (6, "mpc")):
+        planner.run_trial(Phase(5, index, "run", policy), [] if policy == "base" else recording.commands)
+    assert begun == [True, True, False]
 
 
 @pytest.mark.parametrize("said", [True, False])
