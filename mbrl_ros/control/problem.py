@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mbrl_ros.errors import ConfigError
+from mbrl_ros.models import MODELS, model_class
 from mbrl_ros.models.propagation import PROPAGATIONS
 from mbrl_ros.planners.base import Problem
 from mbrl_ros.planners.constraints import ConstrainedTask
@@ -20,13 +21,14 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
 
     Args:
         config: `graph.ControllerConfig`.
-        groups: its parameter groups; ``task`` and ``risk`` are used.
+        groups: its parameter groups; ``task``, ``risk`` and ``adaptation`` are used.
         robot: limits and task.
 
     Raises:
         ConfigError: the task is not for this robot, its goal is beyond the robot's limits, or a setting has no effect.
     """
     check_particles(config, groups["risk"])
+    check_adaptation(config.model, groups["adaptation"].memory)
     task = TASKS[robot.task](groups["task"])
     check_task(task, robot)
     problem = Problem(
@@ -60,6 +62,20 @@ def check_particles(config: Any, risk: Any) -> None:
         raise ConfigError(
             f"{name}: {value} has no effect with propagation 'mean', whose particles are all alike; "
             f"choose propagation {', '.join(sorted(set(PROPAGATIONS) - {'mean'}))}"
+        )
+
+
+def check_adaptation(model: str, memory: float) -> None:
+    """Refuse to adapt the last layer of a model that has none.
+
+    Raises:
+        ConfigError: names the setting and the models that can be adapted.
+    """
+    if memory > 0 and not model_class(model).adaptable:
+        able = ", ".join(name for name in MODELS if model_class(name).adaptable)
+        raise ConfigError(
+            f"adaptation.memory: {memory} has no effect with model '{model}', which has no last layer; "
+            f"choose model {able}"
         )
 
 

@@ -208,8 +208,13 @@ class LearnedModel:
         """
         raise NotImplementedError
 
+    @property
+    def output_scale(self) -> np.ndarray:
+        """Unit of the last layer's outputs, (ny,): the standard deviation of the targets in the data."""
+        return self.arrays["target_std"].astype(float)
+
     def with_output_change(self, weights: np.ndarray) -> Self:
-        """The same model with ``target_std * (basis @ weights)`` added to its means: weights (E', F, ny)."""
+        """The same model with ``output_scale * (basis @ weights)`` added to its means: weights (E', F, ny)."""
         raise NotImplementedError
 
     # the mean as differentiable dynamics

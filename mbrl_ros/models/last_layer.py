@@ -68,7 +68,7 @@ class LastLayer:
 
     def _error(self, x: np.ndarray, u: np.ndarray, x_next: np.ndarray, networks: int) -> tuple[np.ndarray, np.ndarray]:
         """Errors of the fit's means (E', ny) and its noise (ny,), in standard deviations of the target."""
-        scale = self.fitted.arrays["target_std"].astype(float)
+        scale = self.fitted.output_scale
         target = self.fitted.layout.targets(x, x_next)
         means, stds = self.fitted.predict(x[None], u[None])
         noise = np.sqrt((stds[:, 0] ** 2).mean(axis=0)) / scale

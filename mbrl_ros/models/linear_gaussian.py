@@ -9,6 +9,7 @@ W drawn from it. This file is the model as planners use it; `linear_gaussian_tra
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from mbrl_ros.config import option, validate
 from mbrl_ros.errors import ModelRejectedError
 from mbrl_ros.models import linear_gaussian_kernel
 from mbrl_ros.models.base import LearnedModel
+from mbrl_ros.models.fitting import SMALLEST_STD
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.models.normal_inverse_wishart import NormalInverseWishart
 
@@ -64,6 +66,7 @@ class LinearGaussian(LearnedModel):
     )
     array_type = np.float64
     positive_arrays = ("count",)
+    adaptable = True
 
     def __post_init__(self) -> None:
         d, ny = self.layout.n_features, len(self.layout.learned)
@@ -148,6 +151,31 @@ class LinearGaussian(LearnedModel):
         weights = tuple(np.ascontiguousarray(w, np.float32) for w in split(self.arrays["weights"], layout.n_features))
         index = (np.flatnonzero(layout.angle_mask), layout.derivative_index, layout.learned)
         return weights, self._noise_std.astype(np.float32), index
+
+    @cached_property
+    def _spread(self) -> np.ndarray:
+        """Standard deviation in the data of the terms without the 1, then of the targets."""
+        a = self.arrays
+        return np.maximum(np.sqrt(np.diag(a["scatter"]) / a["count"]), SMALLEST_STD)
+
+    @property
+    def output_scale(self) -> np.ndarray:
+        """See `LearnedModel.output_scale`."""
+        return self._spread[-len(self.layout.learned) :]
+
+    def basis(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """See `LearnedModel.basis`: the terms in unit variance, and one."""
+        t = self.terms(x, u)[:, 1:]
+        count = t.shape[1]
+        z = (t - self.arrays["centre"][:count]) / self._spread[:count]
+        return np.concatenate([z, np.ones((len(z), 1))], axis=1)[None]
+
+    def with_output_change(self, weights: np.ndarray) -> Self:
+        """See `LearnedModel.with_output_change`."""
+        change = weights[0].T * self.output_scale[:, None]  # (ny, terms), the constant last
+        slopes = change[:, :-1] / self._spread[: change.shape[1] - 1]
+        offset = change[:, -1:] - slopes @ self.arrays["centre"][: slopes.shape[1], None]
+        return self.with_arrays(weights=self.arrays["weights"] + np.concatenate([offset, slopes], axis=1))
 
     def linearize(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Jacobians of `step` in closed form: A (B, nx, nx), B (B, nx, nu)."""

@@ -17,8 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mbrl_ros.errors import ConfigError
-from mbrl_ros.models.fitting import SMALLEST_STD, FitError, checked
-from mbrl_ros.models.gaussian_process_training import centred
+from mbrl_ros.models.fitting import SMALLEST_STD, FitError, centred, checked
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.models.linear_gaussian import LinearGaussian, LinearGaussianConfig, term_count, terms
 from mbrl_ros.models.normal_inverse_wishart import Moments, NormalInverseWishart, log_evidence

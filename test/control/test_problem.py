@@ -50,6 +50,14 @@ def test_what_needs_particles_is_refused_where_the_plan_follows_the_mean(values)
         problem(propagation="mean", **values)
 
 
+@pytest.mark.parametrize("model", ["physics", "physics_residual_gp"])
+def test_a_model_without_a_last_layer_is_not_adapted_in_silence(model):
+    with pytest.raises(ConfigError, match=f"adaptation.memory: 1.0 .*'{model}'.*choose model .*gaussian_process"):
+        problem(model=model, **{"adaptation.memory": 1.0})
+    assert problem(model=model).horizon == 16
+    assert problem(model="linear_gaussian", **{"adaptation.memory": 1.0}).horizon == 16
+
+
 def test_without_state_limits_there_are_none():
     assert problem().x_max is None
     assert cost(problem(), 1.9) < 2.5

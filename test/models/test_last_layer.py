@@ -17,7 +17,12 @@ def model(request):
     made = cls.example(LAYOUT, cls.config_class(), np.random.default_rng(0))
     if "log_var_high" in made.arrays:  # a small noise, as after a fit
         made = made.with_arrays(log_var_high=np.full(3, -6.0, np.float32))
-    return made.with_arrays(target_std=np.array([0.5, 1.0, 2.0], cls.array_type))
+    scale = np.array([0.5, 1.0, 2.0], cls.array_type)
+    if "scatter" in made.arrays:  # of the data: terms, then targets
+        spread = np.concatenate([np.linspace(0.5, 2.0, len(made.arrays["centre"]) - 3), scale])
+        centre = np.linspace(-0.3, 0.3, len(spread))
+        return made.with_arrays(count=np.array([7.0]), centre=centre, scatter=np.diag(7.0 * spread**2))
+    return made.with_arrays(target_std=scale)
 
 
 def motion(world, count, seed=1, noise=0.0):
