@@ -12,7 +12,8 @@ import yaml
 
 from mbrl_ros.control.problem import make_problem
 from mbrl_ros.control.rate_check import RateCheck, check_rate
-from mbrl_ros.control.start_model import read_start
+from mbrl_ros.control.snapshot import keep_start, newest_start
+from mbrl_ros.control.start_model import Start, read_start
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import ConfigError, UnknownNameError
 from mbrl_ros.graph import (
@@ -253,10 +254,12 @@ def write_run_parameters(
     Raises:
         MbrlError: the model to start from cannot be used, or the folder's store is damaged or of another robot.
     """
-    prepare_start(parameters)
+    start = prepare_start(parameters, output)
     main = parameters["trial_manager"]
     name = f"{Path(main['robot']).stem}_{main['planner']}_seed{main['seed']}_{datetime.now():%Y%m%d_%H%M%S}"
     folder = create_run_folder((output or Path("runs") / name).resolve())
+    if start is not None:
+        keep_start(folder, Path(parameters["model_learner"]["start_model"]), start, load_robot(main["robot"]))
     for values in parameters.values():
         values["output"] = str(folder)
     main["command"] = command_line
@@ -267,19 +270,23 @@ def write_run_parameters(
     return folder
 
 
-def prepare_start(parameters: dict[str, dict[str, Any]]) -> None:
-    """Check the model to start from, if there is one; the planner then needs no base trials before it.
+def prepare_start(parameters: dict[str, dict[str, Any]], output: Path | None) -> Start | None:
+    """Read the model to start from, if there is one; the planner then needs no base trials before it.
+
+    A run that is resumed starts from what it started from or has loaded before, unless another model is given.
 
     Raises:
         MbrlError: the file cannot be read, or is a model of another robot, layout or kind.
     """
     learner = parameters["model_learner"]
-    if not learner["start_model"]:
-        return
-    path = Path(learner["start_model"]).expanduser().resolve()
-    read_start(path, load_robot(learner["robot"]), learner["model"])
+    given = Path(learner["start_model"]) if learner["start_model"] else None if output is None else newest_start(output)
+    if given is None:
+        return None
+    path = given.expanduser().resolve()
+    start = read_start(path, load_robot(learner["robot"]), learner["model"])
     learner["start_model"] = str(path)
     parameters["trial_manager"]["base_trials"] = 0
+    return start
 
 
 def start_time(folder: Path, robot_name: str) -> float:

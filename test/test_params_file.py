@@ -176,6 +176,26 @@ def test_a_run_that_starts_from_a_model_has_no_base_trials(tmp_path, monkeypatch
     assert parameters["trial_manager"]["base_trials"] == 1
 
 
+def test_a_resumed_run_starts_from_what_it_started_from_though_that_is_gone(tmp_path):
+    """Or from what it has loaded since, which is kept in the same place."""
+    folder, path = tmp_path / "run", start_model(tmp_path / "m.safetensors")
+    write_run_parameters(resolve({"start_model": str(path), "model": "probabilistic_ensemble"}, None), folder, "", "")
+    content = path.read_bytes()
+    path.unlink()
+    for _ in range(2):
+        resumed = resolve({"model": "probabilistic_ensemble"}, None)
+        write_run_parameters(resumed, folder, "", "")
+        start = folder / "start" / "001" / "model.safetensors"
+        assert resumed["model_learner"]["start_model"] == str(start) and start.read_bytes() == content
+        assert resumed["trial_manager"]["base_trials"] == 0
+        assert read_params_file(folder / "parameters.yaml")[1]["model_learner"]["start_model"] == str(start)
+    assert len(list((folder / "start").iterdir())) == 1
+    with pytest.raises(
+        MbrlError, match=f"start_model: {start} is a probabilistic_ensemble, but the run learns a gauss"
+    ):
+        write_run_parameters(resolve({"model": "gaussian_process"}, None), folder, "", "")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [

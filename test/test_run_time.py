@@ -22,6 +22,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
+from mbrl_ros.control.snapshot import newest_start
 from mbrl_ros.control.start_model import read_start
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.nodes.conversions import from_scalars, status_values
@@ -188,6 +189,7 @@ def test_one_run_from_a_step_to_a_reset(run):
     assert not done and "none.safetensors cannot be read" in said
     asked = run.command("model", "load", saved)
     out, _ = asked.communicate(timeout=60)
+    assert newest_start(run.folder).read_bytes() == saved.read_bytes(), "a resumed run starts from it"
     loaded = re.search(rf"model (\d+) is {saved}, with {count} transitions", out)
     assert asked.returncode == 0 and loaded, out
     run.until(lambda: status_values(run.told["mpc_controller: planning"])["model_version"] == loaded[1])

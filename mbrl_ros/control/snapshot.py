@@ -1,6 +1,7 @@
 """Saving what was learned, and setting it aside: folders below the run folder, whole or not there at all.
 
 saved/001/model.safetensors, model.sqlite    a model and the transitions it learned from, as `read_start` reads them
+start/001/model.safetensors, model.sqlite    the same of the model that the run was started from; the newest counts
 set_aside/001/transitions.sqlite, fits.csv   the run's store, from before a reset, and the models made of it
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mbrl_ros.control.start_model import data_path
+from mbrl_ros.control.start_model import Start, data_path
 from mbrl_ros.data.store_format import Row
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
@@ -21,27 +22,49 @@ from mbrl_ros.reporting.run_folder import FITS, TRANSITIONS, numbered, write_ato
 from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.types import Transitions
 
-SAVED, SET_ASIDE = "saved", "set_aside"
+SAVED, STARTS, SET_ASIDE = "saved", "start", "set_aside"
 MODEL = "model.safetensors"
 
 
-def save_snapshot(folder: Path, model: bytes, data: Transitions, robot: RobotDescription) -> Path:
-    """Write a model and what it learned from; on the disk when this returns the path of the model's file.
+def save_snapshot(
+    folder: Path, model: bytes, data: Transitions | None, robot: RobotDescription, kind: str = SAVED
+) -> Path:
+    """Write a model and what it learned from, if that is known, into a folder below `folder` / `kind`.
+
+    It is on the disk when this returns the path of the model's file.
 
     Raises:
         MbrlError: it cannot be written; nothing is left of it then.
     """
-    with explained(folder / SAVED) as parent:
+    with explained(folder / kind) as parent:
         target = parent / f"{next_number(parent):03d}"
         with tempfile.TemporaryDirectory(dir=parent, prefix=".", ignore_cleanup_errors=True) as name:
             new = Path(name)
             write_atomically(new / MODEL, model)
-            with TransitionStore(data_path(new / MODEL), robot.name, robot.layout) as store:
-                store.append_all(as_rows(data, round(1e9 * robot.dt)))
+            if data is not None:
+                with TransitionStore(data_path(new / MODEL), robot.name, robot.layout) as store:
+                    store.append_all(as_rows(data, round(1e9 * robot.dt)))
             to_disk(new)
             new.rename(target)
         to_disk(parent)
     return target / MODEL
+
+
+def newest_start(folder: Path) -> Path | None:
+    """File of the model that the run in this folder was last started from or has loaded; None without."""
+    numbers = numbered(folder / STARTS, r"(\d+)")
+    return folder / STARTS / f"{numbers[-1]:03d}" / MODEL if numbers else None
+
+
+def keep_start(folder: Path, path: Path, start: Start, robot: RobotDescription) -> None:
+    """Keep a copy of the model's file and of its transitions: when the run is resumed, it starts from them again.
+
+    Raises:
+        MbrlError: it cannot be written.
+    """
+    content, kept = path.read_bytes(), newest_start(folder)
+    if kept is None or kept.read_bytes() != content or data_path(kept).exists() != (start.data is not None):
+        save_snapshot(folder, content, start.data, robot, STARTS)
 
 
 def set_aside(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from mbrl_ros.control.snapshot import save_snapshot
+from mbrl_ros.control.snapshot import keep_start, save_snapshot
 from mbrl_ros.control.start_model import read_start
 from mbrl_ros.control.trial_switch import Answer
 from mbrl_ros.errors import MbrlError
@@ -75,6 +75,7 @@ class LearnerServices:
         path = Path(node.config.start_model)
         start = await self.in_background(lambda: read_start(path, node.robot, node.config.model))
         await self.fits_are_over()
+        await self.in_background(lambda: keep_start(node.folder, path, start, node.robot))
         node.start = start
         node.start_from(start)
         return True, f"model {node.learner.version} is {path}, with {start.size()} transitions"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mbrl_ros.control import snapshot
-from mbrl_ros.control.snapshot import as_rows, save_snapshot, set_aside
+from mbrl_ros.control.snapshot import as_rows, keep_start, newest_start, save_snapshot, set_aside
 from mbrl_ros.control.start_model import read_start
 from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
@@ -37,6 +37,21 @@ def test_what_is_saved_is_read_as_a_model_to_start_from(tmp_path):
     assert start.data.trajectory.tolist() == [0, 0, 1, 2, 2, 2]
     assert save_snapshot(tmp_path, BYTES, DATA, ROBOT).parent.name == "002", "the first one stays"
     assert sorted(p.name for p in (tmp_path / "saved").iterdir()) == ["001", "002"]
+
+
+def test_the_newest_start_is_kept_with_its_data_and_once(tmp_path):
+    assert newest_start(tmp_path / "run") is None
+    given = save_snapshot(tmp_path, BYTES, DATA, ROBOT)
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes(BYTES)
+    for number, path in enumerate((given, given, alone, alone, given), 1):
+        start = read_start(path, ROBOT, "probabilistic_ensemble")
+        keep_start(tmp_path / "run", path, start, ROBOT)
+        kept = newest_start(tmp_path / "run")
+        assert kept.parent.name == {1: "001", 2: "001", 3: "002", 4: "002", 5: "003"}[number]
+        assert kept.read_bytes() == BYTES
+        again = read_start(kept, ROBOT, "probabilistic_ensemble")
+        assert again.size() == start.size() == (0 if path == alone else len(DATA))
 
 
 def test_stamps_are_a_period_apart_with_gaps_between_trajectories():
