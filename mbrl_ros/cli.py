@@ -144,6 +144,7 @@ def add_models(models: argparse.ArgumentParser) -> None:
 def add_faults(faults: argparse.ArgumentParser) -> None:
     """Arguments of ``mbrl_ros bench faults``."""
     faults.add_argument("--only", nargs="+", metavar="NAME", help="faults with one of these in the name (default all)")
+    faults.add_argument("--robot", default="cartpole", help="robot: a name or the path of its YAML (default cartpole)")
     faults.add_argument("--repeats", type=positive, default=1, help="how often each fault happens (default 1)")
     faults.add_argument("--seed", type=int, default=0, help="of the moments of the faults (default 0)")
     faults.add_argument("--list", action="store_true", help="say the names of the faults and end")

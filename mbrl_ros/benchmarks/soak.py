@@ -91,7 +91,7 @@ def running() -> Any:
     from mbrl_ros.nodes.fault_observer import FaultObserver, Served
 
     with tempfile.TemporaryDirectory(prefix="mbrl_ros_soak_") as folder:
-        graph, served = LiveGraph("direct", Path(folder), ENDLESS), Served()
+        graph, served = LiveGraph("direct", Path(folder), overrides=ENDLESS), Served()
         try:
             observer = served.add(FaultObserver(graph.robot, served.context))
             served.start()

@@ -12,14 +12,12 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
 
 from mbrl_ros.benchmarks.faults.recording import Recording
+from mbrl_ros.nodes.command_output import command_output
 from mbrl_ros.nodes.conversions import from_joint_state, from_time, status_values
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, LATCHED, RELIABLE
 from mbrl_ros.robots.description import RobotDescription
-
-ACTUATORS = "effort_controller/commands"
 
 
 class FaultObserver(Node):
@@ -35,15 +33,16 @@ class FaultObserver(Node):
         self.robot, self.recording = robot, Recording()
         self.values: dict[str, dict[str, str]] = {}
         listen = self.create_subscription
-        listen(Float64MultiArray, ACTUATORS, self.on_actuators, RELIABLE)
+        self.output = command_output(robot)
+        listen(self.output.kind, self.output.topic, self.on_actuators, RELIABLE)
         listen(JointState, "applied_command", self.on_applied, RELIABLE)
         listen(DiagnosticArray, "/diagnostics", self.on_diagnostics, RELIABLE)
         listen(DiagnosticStatus, "trial", self.on_trial, LATCHED)
         listen(JointState, "pybullet_sim/ground_truth", self.on_truth, BEST_EFFORT)
 
-    def on_actuators(self, message: Float64MultiArray) -> None:
+    def on_actuators(self, message: Any) -> None:
         """A command has reached the actuators."""
-        self.recording.actuators.append((time.monotonic(), tuple(message.data)))
+        self.recording.actuators.append((time.monotonic(), tuple(self.output.read(message).tolist())))
 
     def on_applied(self, message: JointState) -> None:
         """The guard says what it has sent, and why."""
@@ -69,7 +68,7 @@ class FaultObserver(Node):
 
     def on_truth(self, message: JointState) -> None:
         """Where the simulated robot is."""
-        position, velocity = from_joint_state(message, self.robot.joints)
+        position, velocity = from_joint_state(message, self.robot.joints or self.robot.actuators)
         stamp = 1e-9 * from_time(message.header.stamp)
         self.recording.truth.append((time.monotonic(), stamp, np.concatenate([position, velocity])))
 

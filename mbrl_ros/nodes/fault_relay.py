@@ -10,24 +10,28 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray, String, UInt8MultiArray, UInt64
+from sensor_msgs.msg import Imu, JointState
+from std_msgs.msg import String, UInt8MultiArray, UInt64
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from mbrl_ros.benchmarks.faults.disturbances import Disturbance
-from mbrl_ros.benchmarks.faults.topics import RELAYED, original
+from mbrl_ros.benchmarks.faults.topics import original, relayed
+from mbrl_ros.nodes.command_output import command_output
 from mbrl_ros.nodes.conversions import to_time
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, LATCHED, RELIABLE
+from mbrl_ros.robots.description import RobotDescription
 
 FLUSH_PERIOD = 5e-3  # s, how exact a delay is
 FLOOD_PERIOD = 0.02  # s between two foreign messages
 
 
-TOPICS: dict[str, tuple[type, QoSProfile]] = {  # inputs of the nodes: type and quality of service of the owner
-    "joint_states": (JointState, RELIABLE),
+SENSORS = {"JointState": JointState, "Odometry": Odometry, "PoseStamped": PoseStamped, "Imu": Imu}
+BETWEEN_NODES: dict[str, tuple[type, QoSProfile]] = {  # type and quality of service of the owner
     "observation": (JointState, RELIABLE),
     "command": (JointState, RELIABLE),
     "applied_command": (JointState, RELIABLE),
@@ -39,22 +43,28 @@ TOPICS: dict[str, tuple[type, QoSProfile]] = {  # inputs of the nodes: type and 
     "mpc_controller/telemetry": (JointState, RELIABLE),
     "model_learner/telemetry": (JointState, RELIABLE),
     "/diagnostics": (DiagnosticArray, RELIABLE),
-    "guarded_commands": (Float64MultiArray, RELIABLE),
 }
+
+
+def inputs(robot: RobotDescription) -> dict[str, tuple[type, QoSProfile]]:
+    """Inputs of the nodes of a robot's graph: type and quality of service of the owner."""
+    sensors = {sensor.topic: (SENSORS[sensor.type], RELIABLE) for sensor in robot.sensors}
+    return sensors | BETWEEN_NODES | {"guarded_commands": (command_output(robot).kind, RELIABLE)}
 
 
 class FaultRelay(Node):
     """Passes relayed topics on as a disturbance says, at once where there is none."""
 
-    def __init__(self, context: rclpy.Context) -> None:
+    def __init__(self, robot: RobotDescription, context: rclpy.Context) -> None:
         super().__init__("fault_relay", context=context)
         self._disturbances: dict[str, Disturbance] = {}
         self._due: list[tuple[float, int, str, Any]] = []  # a heap: moment, order, topic, message
         self._order = itertools.count()
         self._lock = threading.Lock()
         self._relays = {}
-        for name in RELAYED:
-            kind, qos = TOPICS[name]
+        topics = inputs(robot)
+        for name in relayed(robot):
+            kind, qos = topics[name]
             self._relays[name] = self.create_publisher(kind, name, qos)
             self.create_subscription(kind, original(name), partial(self.on_message, name), qos)
         self._timer = self.create_timer(FLUSH_PERIOD, self.flush)
@@ -100,12 +110,13 @@ class FaultRelay(Node):
 class Stranger(Node):
     """Publishes on topics that are not its own; it knows the newest genuine message of each."""
 
-    def __init__(self, context: rclpy.Context) -> None:
+    def __init__(self, robot: RobotDescription, context: rclpy.Context) -> None:
         super().__init__("stranger", context=context)
+        self._topics = inputs(robot)
         self.samples: dict[str, Any] = {}
         self._flood: Any = None
         self.sent = 0
-        for name, (kind, qos) in TOPICS.items():
+        for name, (kind, qos) in self._topics.items():
             heard = LATCHED if qos is LATCHED else BEST_EFFORT
             self.create_subscription(kind, name, partial(self.note, name), heard)
 
@@ -116,7 +127,7 @@ class Stranger(Node):
 
     def begin(self, topic: str, messages: Sequence[Any], fresh: bool) -> None:
         """Publish these messages again and again on a topic; fresh: with the stamps of now."""
-        self.sent, (kind, qos) = 0, TOPICS[topic]
+        self.sent, (kind, qos) = 0, self._topics[topic]
         publisher = self.create_publisher(kind, topic, qos)
         turns = itertools.cycle(messages)
         self._flood = publisher, self.create_timer(FLOOD_PERIOD, lambda: self._send(publisher, turns, fresh))

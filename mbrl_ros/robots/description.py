@@ -188,13 +188,23 @@ def load_robot(name_or_path: str) -> RobotDescription:
         UnknownNameError: no such robot; lists the known ones.
         ConfigError: a key is missing, unknown or has a bad value; names file, key and value.
     """
+    path = robot_path(name_or_path)
+    status = path.stat()
+    return described(path, status.st_mtime_ns, status.st_size)
+
+
+def robot_path(name_or_path: str) -> Path:
+    """Where a robot's YAML is.
+
+    Raises:
+        UnknownNameError: no such robot; lists the known ones.
+    """
     path = Path(name_or_path)
     if path.suffix != ".yaml":
         path = share_directory() / "config" / "robots" / f"{name_or_path}.yaml"
     if not path.is_file():
         raise UnknownNameError("robot", name_or_path, robot_names())
-    status = path.stat()
-    return described(path, status.st_mtime_ns, status.st_size)
+    return path
 
 
 @lru_cache(maxsize=8)

@@ -15,7 +15,9 @@ from mbrl_ros.benchmarks.faults.disturbances import (
     TenTimes,
     shifted,
 )
-from mbrl_ros.benchmarks.faults.topics import RELAYED, original, relayed_by
+from mbrl_ros.benchmarks.faults.topics import original, relayed, relayed_by
+from mbrl_ros.resources import share_directory
+from mbrl_ros.robots.description import load_robot
 
 DT = 0.05
 
@@ -87,5 +89,12 @@ def test_what_has_no_stamp_passes_unchanged():
 
 def test_the_relay_is_behind_the_owner_of_each_topic():
     assert original("command") == "command/original"
-    assert relayed_by("mpc_controller") == ["command", "plan"]
-    assert sorted(t for node in set(RELAYED.values()) for t in relayed_by(node)) == sorted(RELAYED)
+    base = load_robot(str(share_directory() / "config" / "robots" / "examples" / "base.yaml"))
+    for robot, sensors in (
+        (load_robot("cartpole"), ["joint_states"]),
+        (base, ["diff_drive_controller/odom", "imu/data"]),
+    ):
+        assert relayed_by("mpc_controller", robot) == ["command", "plan"]
+        assert relayed_by("pybullet_sim", robot) == sensors
+        topics = relayed(robot)
+        assert sorted(t for node in set(topics.values()) for t in relayed_by(node, robot)) == sorted(topics)

@@ -12,25 +12,32 @@ pytest.importorskip("pybullet", reason="PyBullet is not installed")
 
 from mbrl_ros.benchmarks.faults import runner
 from mbrl_ros.benchmarks.faults.catalogue import catalogue
+from mbrl_ros.robots.description import load_robot
 
+EXAMPLES = share_directory() / "config" / "robots" / "examples"
 MOST_TICKS = 40  # ticks of 50 ms from the fault to the safe action; on a machine with time to spare there are 3
 DUE = ("kill mpc_controller", "command: silent")
 OTHERS = ("disk full: model_learner", "observation: nan")
 
 
-@pytest.fixture(scope="module")
-def rows():
+def rows_of(faults, robot="cartpole"):
+    """Rows of the faults by name, in the order of the variants, in a domain of this file."""
     old = {name: os.environ.get(name) for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")}
     os.environ |= {"ROS_DOMAIN_ID": str(own_domain(__file__)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     rng, found = np.random.default_rng(0), {}
     try:
         for variant in ("direct", "relay"):
-            faults = [f for f in catalogue() if f.variant == variant and f.name in (*DUE, *OTHERS)]
-            found |= {row.fault: row for row in runner.run_variant(variant, faults, 1, rng)}
+            of_variant = [f for f in catalogue(load_robot(robot)) if f.variant == variant and f.name in faults]
+            found |= {row.fault: row for row in runner.run_variant(variant, of_variant, 1, rng, robot)}
     finally:
         for name, value in old.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     return found
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return rows_of((*DUE, *OTHERS))
 
 
 @pytest.mark.parametrize("fault", [*DUE, *OTHERS])
@@ -52,3 +59,13 @@ def test_the_reason_is_published(rows):
     assert Counter(rows["kill mpc_controller"].flags)["timeout"] > 0
     assert "wait in memory" in rows["disk full: model_learner"].reason
     assert rows["command: silent"].reason
+
+
+@pytest.mark.parametrize(("robot", "fault"), [("arm", "kill mpc_controller"), ("base", "observation: silent")])
+def test_robots_that_take_positions_and_twists_are_made_safe(robot, fault):
+    """The arm holds a position, the base stops."""
+    row = rows_of((fault,), str(EXAMPLES / f"{robot}.yaml"))[fault]
+    assert row.recovered, row.problem
+    assert row.transitions_lost == 0
+    assert row.ticks is not None, row.problem
+    assert row.ticks <= MOST_TICKS

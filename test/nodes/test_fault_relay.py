@@ -2,21 +2,28 @@
 
 import time
 
+import numpy as np
 import pytest
 from ros_domain import own_domain
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from diagnostic_msgs.msg import DiagnosticArray
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray
 
+from mbrl_ros.benchmarks.faults.actions import NotANumber
 from mbrl_ros.benchmarks.faults.disturbances import Delayed, Silent
-from mbrl_ros.nodes.conversions import to_command, to_status
-from mbrl_ros.nodes.fault_observer import ACTUATORS, FaultObserver, Served
+from mbrl_ros.nodes.command_output import command_output
+from mbrl_ros.nodes.conversions import from_command, to_command, to_status
+from mbrl_ros.nodes.fault_observer import FaultObserver, Served
 from mbrl_ros.nodes.fault_relay import FaultRelay, Stranger
 from mbrl_ros.nodes.pipeline_node import OK, RELIABLE
+from mbrl_ros.resources import share_directory
 from mbrl_ros.robots.description import load_robot
+
+EXAMPLES = share_directory() / "config" / "robots" / "examples"
+CARTPOLE, ARM, BASE = map(load_robot, ("cartpole", str(EXAMPLES / "arm.yaml"), str(EXAMPLES / "base.yaml")))
 
 
 def until(done, timeout=20.0):
@@ -44,7 +51,7 @@ def stamps(messages):
 
 def test_the_relay_passes_on_delays_and_silences(bench):
     served, others = bench
-    relay, got = served.add(FaultRelay(served.context)), []
+    relay, got = served.add(FaultRelay(CARTPOLE, served.context)), []
     others.create_subscription(JointState, "command", got.append, RELIABLE)
     owner = others.create_publisher(JointState, "command/original", RELIABLE)
     served.start()
@@ -71,7 +78,7 @@ def test_the_relay_passes_on_delays_and_silences(bench):
 
 def test_the_stranger_knows_the_genuine_message_and_speaks_until_it_is_told_to_stop(bench):
     served, others = bench
-    stranger, got = served.add(Stranger(served.context)), []
+    stranger, got = served.add(Stranger(CARTPOLE, served.context)), []
     others.create_subscription(JointState, "command", got.append, RELIABLE)
     owner = others.create_publisher(JointState, "command", RELIABLE)
     served.start()
@@ -88,11 +95,11 @@ def test_the_stranger_knows_the_genuine_message_and_speaks_until_it_is_told_to_s
 
 def test_the_observer_notes_what_comes_and_when(bench):
     served, others = bench
-    observer = served.add(FaultObserver(load_robot("cartpole"), served.context))
+    observer = served.add(FaultObserver(CARTPOLE, served.context))
     publishers = [
         others.create_publisher(kind, topic, RELIABLE)
         for kind, topic in (
-            (Float64MultiArray, ACTUATORS),
+            (Float64MultiArray, "effort_controller/commands"),
             (JointState, "applied_command"),
             (DiagnosticArray, "/diagnostics"),
         )
@@ -110,3 +117,37 @@ def test_the_observer_notes_what_comes_and_when(bench):
     assert seen.acknowledged == 10, "what waits in memory is not acknowledged"
     assert [t for _, t in seen.said][:2] == ["model_learner: model: fitting", "model_learner: model: transitions: 12"]
     assert all(before <= t <= time.monotonic() for t, _ in (*seen.actuators, *seen.applied, *seen.said))
+
+
+@pytest.mark.parametrize("robot", [ARM, BASE], ids=lambda robot: robot.name)
+def test_the_observer_reads_the_commands_of_any_interface(bench, robot):
+    served, others = bench
+    observer = served.add(FaultObserver(robot, served.context))
+    output = command_output(robot)
+    actuators = others.create_publisher(output.kind, robot.output_topic, RELIABLE)
+    served.start()
+    until(actuators.get_subscription_count)
+    actuators.publish(output.write(7, np.array([0.25, -0.5])))
+    until(lambda: observer.recording.actuators)
+    assert [v for _, v in observer.recording.actuators] == [(0.25, -0.5)]
+
+
+def test_the_relay_stands_in_the_sensors_of_the_robot(bench):
+    served, others = bench
+    relay, got = served.add(FaultRelay(BASE, served.context)), []
+    others.create_subscription(Imu, "imu/data", got.append, RELIABLE)
+    owner = others.create_publisher(Imu, "imu/data/original", RELIABLE)
+    served.start()
+    until(lambda: owner.get_subscription_count() and relay.connected("imu/data"))
+    message = Imu()
+    message.angular_velocity.z = 0.5
+    owner.publish(message)
+    until(lambda: [m.angular_velocity.z for m in got] == [0.5])
+
+
+@pytest.mark.parametrize("robot", [CARTPOLE, ARM, BASE], ids=lambda robot: robot.name)
+def test_a_link_that_turns_commands_into_nan_does_so_in_the_field_of_the_interface(robot):
+    genuine = to_command(5, robot.actuators, np.full(len(robot.actuators), 0.5), interface=robot.command_interface)
+    ((_, wrong),) = NotANumber(robot.command_interface).take(genuine, 1.0)
+    assert np.isnan(from_command(wrong, robot.actuators, robot.command_interface)).all()
+    assert np.isfinite(from_command(genuine, robot.actuators, robot.command_interface)).all(), "a copy"

@@ -1,5 +1,6 @@
 """The faults themselves: each begins and ends on a scene, the live graph with all that can break it."""
 
+import copy
 import os
 import resource
 import signal
@@ -15,6 +16,7 @@ from mbrl_ros.benchmarks.faults.disturbances import Disturbance, Passed
 from mbrl_ros.benchmarks.faults.live_graph import LiveGraph
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.models.serialization import from_bytes, to_bytes
+from mbrl_ros.robots.command_messages import COMMAND_FIELDS
 
 SMALL_FILE = 1024  # bytes a process may write to a file when its disk is full
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
@@ -117,11 +119,16 @@ class WrongModel(Flood):
 
 @dataclass
 class NotANumber:
-    """A link on which every command turns into NaN."""
+    """A link on which every command of an interface turns into NaN."""
+
+    interface: str
 
     def take(self, message: Any, now: float) -> Passed:
         """See Disturbance."""
-        return [(now, damaged(message, "nan")[-1])]
+        wrong = copy.deepcopy(message)
+        field = COMMAND_FIELDS[self.interface]
+        setattr(wrong, field, [float("nan")] * len(getattr(message, field)))
+        return [(now, wrong)]
 
     def end(self, now: float) -> Passed:
         """See Disturbance."""

@@ -26,17 +26,19 @@ from mbrl_ros.benchmarks.faults.disturbances import (
     Silent,
     TenTimes,
 )
-from mbrl_ros.benchmarks.faults.live_graph import LINK
+from mbrl_ros.benchmarks.faults.live_graph import BESIDE_GRAPH, LINK, is_kinematic
+from mbrl_ros.robots.description import RobotDescription
 
 GUARD_PERIODS = 3.0  # from the fault to the safe action of the guard
 LINK_PERIODS = 3.5  # of the link watchdog: its timeout of 3 and the quarter between two looks, and some for the way
 DRIVE_PERIODS = 5.0  # of the drive's own watchdog: 3 silent ticks, the one that notices, the one that is under way
 DELAY = 0.5  # s, ten periods
-CONTROL = ("joint_states", "observation", "command")  # without these the robot may not move
+CONTROL = ("observation", "command")  # without these, and without its sensors, the robot may not move
 BESIDE = ("applied_command", "plan", "dynamics_model", "trial")
 LATCHED = ("dynamics_model", "trial")
-STAMPED = (*CONTROL, "applied_command", "plan")
-SHIFTS = (10.0, -10.0, 0.2, -0.2)  # s
+STAMPED = ("applied_command", "plan")
+CLOCK_STEP, EDGE_PERIODS = 10.0, 4  # s, control periods: one more than `stale_after` lets pass
+PLANNED = ("plan", "mpc_controller/telemetry")  # what the base policy, which moves a stand-in, does not publish
 MIDDLE, END = (0.5, 7.0), (9.5, 10.5)  # s after the beginning of a trial of 12 s in which a fault may begin
 OTHER_INPUTS = (
     "trial_ready",
@@ -45,7 +47,6 @@ OTHER_INPUTS = (
     "model_learner/telemetry",
     "/diagnostics",
 )
-INPUTS = (*CONTROL, *BESIDE, *OTHER_INPUTS)
 FLAGS = "|timeout|stale"  # of the guard, where its words have been said before
 SAID = {"command": "finite number(s)|stamp is|invalid|stale"}
 # Damage that a topic cannot have: texts have no NaN, and so on. Names without a sample say nothing, either.
@@ -87,9 +88,31 @@ class Fault:
     latched: bool = False
 
 
-def catalogue() -> list[Fault]:
+def catalogue(robot: RobotDescription) -> list[Fault]:
     """Every fault, those of one variant of the graph side by side."""
-    return [*kills(), *disks(), *models(), *garbage(), *disturbed(), *shifted_stamps(), *stops(), *behind_the_link()]
+    direct = [*kills(), *disks(), *models(), *garbage(robot)]
+    relay = [*disturbed(robot), *shifted_stamps(robot), *stops(robot)]
+    return [f for f in (*direct, *relay, *behind_the_link(), *onlookers()) if not f.drive or shows_limp_drive(robot)]
+
+
+def shows_limp_drive(robot: RobotDescription) -> bool:
+    """Whether the motion tells a drive without force: the stand-in stands still; the cart-pole's equation is known."""
+    return is_kinematic(robot) or robot.task == "cartpole_swingup"
+
+
+def sensors(robot: RobotDescription) -> list[str]:
+    """Topics of the robot's sensors."""
+    return [sensor.topic for sensor in robot.sensors]
+
+
+def needed(robot: RobotDescription) -> list[str]:
+    """Topics without which the robot may not move; of several sensors the others go on."""
+    return [*(sensors(robot) if len(robot.sensors) == 1 else ()), *CONTROL]
+
+
+def heard(robot: RobotDescription, *topics: str) -> list[str]:
+    """Sensors and topics that this robot's graph has."""
+    return [*sensors(robot), *(t for t in topics if not (is_kinematic(robot) and t in PLANNED))]
 
 
 def kills() -> list[Fault]:
@@ -127,7 +150,7 @@ def models() -> list[Fault]:
     ]
 
 
-def garbage() -> list[Fault]:
+def garbage(robot: RobotDescription) -> list[Fault]:
     """Damage in every field of every input, beside the genuine messages."""
     return [
         Fault(
@@ -138,16 +161,15 @@ def garbage() -> list[Fault]:
             lasting=False,
             said=SAID.get(topic, ""),
         )
-        for topic in INPUTS
+        for topic in heard(robot, *CONTROL, *BESIDE, *OTHER_INPUTS)
         for kind in FIELDS.get(topic, KINDS)
     ]
 
 
-def disturbed() -> list[Fault]:
+def disturbed(robot: RobotDescription) -> list[Fault]:
     """Each topic silent, late, twice, out of order, too often."""
-    dt = 0.05
-    found = []
-    for topic in (*CONTROL, *BESIDE):
+    dt, found = robot.dt, []
+    for topic in heard(robot, *CONTROL, *BESIDE):
         kinds: dict[str, Callable[[], Disturbance]] = {
             "silent": partial(Silent, topic in LATCHED),
             "delayed": partial(Delayed, DELAY),
@@ -156,7 +178,7 @@ def disturbed() -> list[Fault]:
             "ten times": partial(TenTimes, dt),
         }
         for kind, make in kinds.items():
-            due = topic in CONTROL and kind in ("silent", "delayed")
+            due = topic in needed(robot) and kind in ("silent", "delayed")
             found.append(
                 Fault(
                     f"{topic}: {kind}",
@@ -171,25 +193,26 @@ def disturbed() -> list[Fault]:
     return found
 
 
-def shifted_stamps() -> list[Fault]:
+def shifted_stamps(robot: RobotDescription) -> list[Fault]:
     """Clocks that do not agree: stamps that are ahead or behind."""
+    edge, due = EDGE_PERIODS * robot.dt, needed(robot)
     return [
         Fault(
             f"{topic}: stamps {shift:+g} s",
             "relay",
             Disturb(topic, partial(Shifted, shift)),
-            GUARD_PERIODS if topic in CONTROL else 0.0,
-            lasting=abs(shift) > 1.0,  # 0.2 s are about what `stale_after` lets pass where commands come late
-            said="stamp is|no command for" + FLAGS if topic in CONTROL else "",
+            GUARD_PERIODS if topic in due else 0.0,
+            lasting=abs(shift) > edge,  # that is about what `stale_after` lets pass where commands come late
+            said="stamp is|no command for" + FLAGS if topic in due else "",
         )
-        for topic in STAMPED
-        for shift in SHIFTS
+        for topic in heard(robot, *CONTROL, *STAMPED)
+        for shift in (CLOCK_STEP, -CLOCK_STEP, edge, -edge)
     ]
 
 
-def stops() -> list[Fault]:
+def stops(robot: RobotDescription) -> list[Fault]:
     """What latches a stop."""
-    only_nan = LatchedBy(Disturb("command", NotANumber))
+    only_nan = LatchedBy(Disturb("command", partial(NotANumber, robot.command_interface)))
     return [
         Fault("stop service", "relay", Stop(), GUARD_PERIODS, said="stopped", latched=True),
         Fault("command: nothing but nan", "relay", only_nan, GUARD_PERIODS, said="stopped", latched=True),
@@ -207,3 +230,8 @@ def behind_the_link() -> list[Fault]:
             for kind in ("nan", "infinity", "sizes")
         ),
     ]
+
+
+def onlookers() -> list[Fault]:
+    """Kill -9 of what stands beside the graph: the robot goes on as if nothing had been."""
+    return [Fault(f"kill {name}", "beside", Kill(name), seconds=3.0) for name in BESIDE_GRAPH]

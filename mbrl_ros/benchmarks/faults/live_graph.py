@@ -1,7 +1,9 @@
 """The live graph: processes as `mbrl_ros sim` starts them, which may be killed and started again."""
 
 import os
+import re
 import signal
+import socket
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -13,17 +15,18 @@ import yaml
 from mbrl_ros.benchmarks.faults.topics import original, relayed_by
 from mbrl_ros.bringup import ENVIRONMENT, exit_status, node_arguments, pin, start, tail
 from mbrl_ros.errors import MbrlError
-from mbrl_ros.graph import GRAPH
+from mbrl_ros.graph import GRAPH, MANAGER, RECORDER, SIMULATOR, VISUALIZER, WEB_VIEW
 from mbrl_ros.params_file import resolve, write_run_parameters
 from mbrl_ros.reporting.run_folder import PARAMETERS, TRANSITIONS
-from mbrl_ros.resources import share_directory
-from mbrl_ros.robots.description import RobotDescription, load_robot
+from mbrl_ros.robots.description import RobotDescription, load_robot, robot_path
 from mbrl_ros.transport import dds_environment
 
 TRIAL = 12.0  # s: time for a fault and what comes of it
-VARIANTS = ("direct", "relay", "link")  # as it is; with the relay in its topics; with the link watchdog
+VARIANTS = ("direct", "relay", "link", "beside")  # as it is; relay in its topics; link watchdog; with BESIDE_GRAPH
 LINK = "link_watchdog"
-GUARDED = "effort_controller/commands:=guarded_commands"  # how docs/safety.md puts the link watchdog behind the guard
+BESIDE_GRAPH = tuple(spec.name for spec in (RECORDER, VISUALIZER, WEB_VIEW, MANAGER))  # nobody may depend on them
+GUARDED = "guarded_commands"  # where docs/safety.md puts the link watchdog behind the guard
+STAND_IN = "fault_robot"  # in place of the simulator for robots that PyBullet does not simulate
 SMALL = {  # what it learns does not matter here; the machine is to be able to hold the rate
     "mpc_controller": {"horizon": 8, "cem.samples": 16, "cem.rounds": 2, "cem.elites": 4},
     "model_learner": {
@@ -34,30 +37,42 @@ SMALL = {  # what it learns does not matter here; the machine is to be able to h
     },
     "trial_manager": {"trials": 10000, "stop_after_solved": 10000, "base_trials": 0},
 }
+MOVED_BY_CHANCE = {"trial_manager": {"base_trials": 10000}}  # what a stand-in reaches for it soon has: it would rest
 STOP_TIMEOUT = 3.0  # s between asking the processes to end and killing them
 
 
 class LiveGraph:
     """One graph of processes that are not watched: what dies stays dead until `restart`."""
 
-    def __init__(self, variant: str, folder: Path, overrides: dict[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        variant: str,
+        folder: Path,
+        robot_name: str = "cartpole",
+        overrides: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         """Start every node.
 
         Args:
             variant: one of VARIANTS.
             folder: for the robot, the run and the logs.
-            overrides: parameters by node instead of SMALL.
+            robot_name: a robot's name or the path of its YAML.
+            overrides: parameters by node instead of those of the fault matrix.
         """
         self.variant = variant
-        robot = write_robot(folder, endless=overrides is None)
+        robot = write_robot(folder, robot_name, endless=overrides is None)
         self.robot: RobotDescription = load_robot(str(robot))
-        parameters = resolve({"robot": str(robot)}, None, SMALL if overrides is None else overrides)
+        parameters = resolve(
+            {"robot": str(robot)}, None, matrix_parameters(self.robot) if overrides is None else overrides
+        )
         self.folder = write_run_parameters(parameters, folder / "run", "", "mbrl_ros bench")
         self.logs = self.folder / "logs"
         self.logs.mkdir()
         self._environment = dds_environment(os.environ) | ENVIRONMENT
         self._robot_file = robot
-        names = [spec.name for spec in GRAPH] + ([LINK] if variant == "link" else [])
+        names = [spec.name for spec in GRAPH]
+        names += [LINK] if variant == "link" else BESIDE_GRAPH if variant == "beside" else []
+        self._port = free_port()
         self.processes: dict[str, subprocess.Popen] = {name: self._start(name) for name in names}
         pin(self.processes)
 
@@ -106,26 +121,57 @@ class LiveGraph:
     def _start(self, name: str) -> subprocess.Popen:
         arguments = node_arguments(self.folder / PARAMETERS, "", "info")
         if self.variant == "relay":
-            arguments += [word for topic in relayed_by(name) for word in ("-r", f"{topic}:={original(topic)}")]
+            arguments += [
+                word for topic in relayed_by(name, self.robot) for word in ("-r", f"{topic}:={original(topic)}")
+            ]
         if self.variant == "link" and name == "command_guard":
-            arguments += ["-r", GUARDED]
-        if name == LINK:
-            arguments += ["-p", f"robot:={self._robot_file}"]
-        return start(name, arguments, self.logs, self._environment)
+            arguments += ["-r", f"{self.robot.output_topic}:={GUARDED}"]
+        if name in (LINK, *BESIDE_GRAPH):
+            arguments += ["-p", f"robot:={self._robot_file}", "-p", f"output:={self.folder}"]
+        if name == WEB_VIEW.name:
+            arguments += ["-p", f"port:={self._port}"]
+        return start(self._module(name), arguments, self.logs, self._environment)
+
+    def _module(self, name: str) -> str:
+        return STAND_IN if name == SIMULATOR and is_kinematic(self.robot) else name
 
     def _ending(self, name: str, code: int) -> str:
-        return f"{exit_status(code)}: {tail(self.logs / f'{name}.log').splitlines()[-1:]}"
+        return f"{exit_status(code)}: {tail(self.logs / f'{self._module(name)}.log').splitlines()[-1:]}"
 
 
-def write_robot(folder: Path, endless: bool) -> Path:
-    """The cart-pole; endless: with long trials that the end of the rail does not end."""
-    source = share_directory() / "config" / "robots"
-    description = yaml.safe_load((source / "cartpole.yaml").read_text())
-    urdf = (source / description["urdf"]).read_text()
+def is_kinematic(robot: RobotDescription) -> bool:
+    """Whether PyBullet, which takes efforts, does not simulate it: a stand-in follows its commands."""
+    return robot.command_interface != "effort" or robot.base != "none"
+
+
+def matrix_parameters(robot: RobotDescription) -> dict[str, dict[str, Any]]:
+    """Parameters by node with which the matrix runs a robot."""
+    if not is_kinematic(robot):
+        return SMALL
+    own = {"trial_manager": SMALL["trial_manager"] | MOVED_BY_CHANCE["trial_manager"]}
+    return SMALL | own | {"state_estimator": {"filter.rate": robot.control_rate}}
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody uses."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def write_robot(folder: Path, name: str, endless: bool) -> Path:
+    """A robot without delays; endless: with long trials that no end of a joint or fence ends."""
+    source = robot_path(name)
+    description = yaml.safe_load(source.read_text())
+    description.pop("delay", None)
+    urdf = (source.parent / description["urdf"]).read_text() if "urdf" in description else ""
     if endless:
-        description |= {"trial_duration": TRIAL, "position_limit": [float("inf"), float("inf")]}
-        urdf = urdf.replace('lower="-2.5" upper="2.5"', 'lower="-1000" upper="1000"')
-    (folder / description["urdf"]).write_text(urdf)
-    path = folder / "cartpole.yaml"
+        description["trial_duration"] = TRIAL
+    if endless and description["command_interface"] != "position":
+        description.pop("position_limit", None)
+        urdf = re.sub(r'lower="[^"]*" upper="[^"]*"', 'lower="-1000" upper="1000"', urdf)
+    if urdf:
+        (folder / description["urdf"]).write_text(urdf)
+    path = folder / f"{description['name']}.yaml"
     path.write_text(yaml.safe_dump(description))
     return path

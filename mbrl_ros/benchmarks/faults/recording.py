@@ -12,6 +12,7 @@ PASSED = ("ok", "limited", "late")  # flags of the controller's own commands
 SAFE = ("stale", "invalid", "timeout", "state", "heartbeat", "stopped")  # flags of safe actions
 ALLOWED_PERIODS = 3.0  # from the fault to the safe action
 LIMP_PERIODS = 5  # in a row without force: no chance any more
+STILL = 0.02  # m/s or rad/s below which a robot stands still
 LIMP_TOLERANCE = 0.01  # m/s between the cart's speed after a period and that without force; 1 N makes 0.05 and more
 
 
@@ -51,28 +52,41 @@ class Recording:
         return dict(Counter(flag for t, flag in list(self.applied) if since <= t <= until))
 
 
-def out_of_bounds(commands: Iterable[tuple[float, tuple[float, ...]]], limit: Sequence[float]) -> str:
-    """The first command to the actuators that is none: of the wrong size, not finite, beyond the limit; or nothing."""
+def out_of_bounds(
+    commands: Iterable[tuple[float, tuple[float, ...]]], low: Sequence[float], high: Sequence[float]
+) -> str:
+    """The first command to the actuators that is none: of the wrong size, not finite, out of range; or nothing."""
     for _, values in commands:
-        if len(values) != len(limit):
-            return f"{len(values)} values at the actuators; expected {len(limit)}"
-        if not all(math.isfinite(v) and abs(v) <= most for v, most in zip(values, limit, strict=True)):
-            return f"{list(values)} at the actuators; allowed are {list(limit)} either way"
+        if len(values) != len(low):
+            return f"{len(values)} values at the actuators; expected {len(low)}"
+        if not all(math.isfinite(v) and a <= v <= b for v, a, b in zip(values, low, high, strict=True)):
+            return f"{list(values)} at the actuators; allowed are {list(low)} to {list(high)}"
     return ""
 
 
-def first_safe(commands: Iterable[tuple[float, tuple[float, ...]]], fault: float, lasting: bool) -> float | None:
-    """Time from the fault to the first safe action (zero on every actuator) in s; None where there was none.
+def first_safe(
+    commands: Iterable[tuple[float, tuple[float, ...]]], fault: float, lasting: bool, held: bool = False
+) -> float | None:
+    """Time from the fault to the first safe action in s; None where there was none.
 
     Args:
         commands: time and values of what reached the actuators.
         fault: when it happened.
         lasting: whether nothing but safe actions may follow the one that counts.
+        held: whether the safe action is a position that is held, which is sent more than once; else zero everywhere.
     """
-    later = [(t, any(values)) for t, values in commands if t >= fault]
+    entries = list(commands)
+    moves = moving_on([values for _, values in entries]) if held else [any(values) for _, values in entries]
+    later = [(t, move) for (t, _), move in zip(entries, moves, strict=True) if t >= fault]
     moving = [i for i, (_, moves) in enumerate(later) if moves]
     candidates = later[moving[-1] + 1 :] if lasting and moving else later
     return next((t - fault for t, moves in candidates if not moves), None)
+
+
+def moving_on(positions: Sequence[tuple[float, ...]]) -> list[bool]:
+    """Of each commanded position whether it is another than both the one before and the one after it."""
+    around = [(), *positions, ()]
+    return [here not in (around[i], around[i + 2]) for i, here in enumerate(positions)]
 
 
 def first_limp(
@@ -92,9 +106,25 @@ def first_limp(
         abs(x_next[2] - without_force(x, (after - before))[2]) < LIMP_TOLERANCE
         for (_, before, x), (_, after, x_next) in itertools.pairwise(later)
     ]
-    for i in range(len(limp) - LIMP_PERIODS + 1):
-        if all(limp[i : i + LIMP_PERIODS]):
-            return later[i][0] - fault
+    return first_in_a_row(limp, [t - fault for t, _, _ in later])
+
+
+def first_still(truth: Sequence[tuple[float, float, np.ndarray]], fault: float) -> float | None:
+    """Time from the fault until the robot stands still, in s; None where it does not.
+
+    Args:
+        truth: time, stamp and state, positions and then as many velocities.
+        fault: when it happened.
+    """
+    later = [(t - fault, x[len(x) // 2 :]) for t, _, x in truth if t >= fault]
+    return first_in_a_row([bool(np.all(np.abs(v) < STILL)) for _, v in later], [t for t, _ in later])
+
+
+def first_in_a_row(holds: Sequence[bool], times: Sequence[float]) -> float | None:
+    """The first time from which on something holds LIMP_PERIODS times in a row."""
+    for i in range(len(holds) - LIMP_PERIODS + 1):
+        if all(holds[i : i + LIMP_PERIODS]):
+            return times[i]
     return None
 
 

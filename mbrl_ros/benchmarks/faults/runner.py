@@ -15,17 +15,19 @@ import numpy as np
 
 from mbrl_ros.benchmarks.faults.actions import Kill, Scene, wait_for
 from mbrl_ros.benchmarks.faults.catalogue import Fault, catalogue
-from mbrl_ros.benchmarks.faults.live_graph import LiveGraph
+from mbrl_ros.benchmarks.faults.live_graph import LiveGraph, is_kinematic
 from mbrl_ros.benchmarks.faults.recording import (
     PASSED,
     Recording,
     first_limp,
     first_safe,
+    first_still,
     out_of_bounds,
     reason_for,
 )
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.robots.cartpole_equations import derivative
+from mbrl_ros.robots.description import RobotDescription, load_robot
 from mbrl_ros.transport import dds_environment
 
 DOMAIN = 79  # ROS domain of the graph where none is given
@@ -76,7 +78,8 @@ class Row:
 
 def run_benchmark(arguments: argparse.Namespace) -> int:
     """Run the faults, print a row each, write JSON where asked; 1 where one was not safe or lost something."""
-    faults = chosen(arguments.only)
+    robot = load_robot(arguments.robot)
+    faults = chosen(arguments.only, robot)
     if arguments.list:
         print("\n".join(fault.name for fault in faults))
         return 0
@@ -84,7 +87,7 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     rows: list[Row] = []
     rng = np.random.default_rng(arguments.seed)
     for variant, group in itertools.groupby(faults, key=lambda f: f.variant):
-        for row in run_variant(variant, list(group), arguments.repeats, rng):
+        for row in run_variant(variant, list(group), arguments.repeats, rng, arguments.robot):
             rows.append(row)
             print(format_row(row), flush=True)
             if arguments.json is not None:
@@ -97,13 +100,13 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def chosen(only: Sequence[str] | None) -> list[Fault]:
-    """The faults whose name has one of the words in it.
+def chosen(only: Sequence[str] | None, robot: RobotDescription) -> list[Fault]:
+    """The faults of a robot whose name has one of the words in it.
 
     Raises:
         ConfigError: there is none; lists all.
     """
-    faults = catalogue()
+    faults = catalogue(robot)
     found = [f for f in faults if not only or any(word in f.name for word in only)]
     if not found:
         raise ConfigError(
@@ -112,11 +115,13 @@ def chosen(only: Sequence[str] | None) -> list[Fault]:
     return found
 
 
-def run_variant(variant: str, faults: Sequence[Fault], repeats: int, rng: np.random.Generator) -> Iterator[Row]:
-    """The rows of the faults of one variant of the graph."""
+def run_variant(
+    variant: str, faults: Sequence[Fault], repeats: int, rng: np.random.Generator, robot: str = "cartpole"
+) -> Iterator[Row]:
+    """The rows of the faults of one variant of a robot's graph."""
     left = list(faults)
     while left:
-        with stage(variant) as (scene, observer):
+        with stage(variant, robot) as (scene, observer):
             while left:
                 rows = [one_row(left[0], scene, observer, rng) for _ in range(repeats)]
                 del left[0]
@@ -126,19 +131,19 @@ def run_variant(variant: str, faults: Sequence[Fault], repeats: int, rng: np.ran
 
 
 @contextmanager
-def stage(variant: str) -> Iterator[tuple[Scene, "Recording"]]:
+def stage(variant: str, robot: str) -> Iterator[tuple[Scene, "Recording"]]:
     """A graph whose robot is moving, and the nodes that break and watch it."""
     os.environ.update({"ROS_DOMAIN_ID": str(DOMAIN)} | dds_environment(os.environ))
     from mbrl_ros.nodes.fault_observer import FaultObserver, Served
     from mbrl_ros.nodes.fault_relay import FaultRelay, Operator, Stranger
 
     with tempfile.TemporaryDirectory(prefix="mbrl_ros_faults_") as folder:
-        graph = LiveGraph(variant, Path(folder))
+        graph = LiveGraph(variant, Path(folder), robot)
         breaking, watching = Served(), Served()
         try:
             observer = watching.add(FaultObserver(graph.robot, watching.context))
-            relay = breaking.add(FaultRelay(breaking.context)) if variant == "relay" else None
-            stranger = breaking.add(Stranger(breaking.context)) if variant != "relay" else None
+            relay = breaking.add(FaultRelay(graph.robot, breaking.context)) if variant == "relay" else None
+            stranger = breaking.add(Stranger(graph.robot, breaking.context)) if variant != "relay" else None
             operator = breaking.add(Operator(breaking.context))
             for served in (breaking, watching):
                 served.start()
@@ -195,14 +200,16 @@ def judge(row: Row, fault: Fault, scene: Scene, seen: Recording, began: float, e
     row.flags = seen.flags(began, ended)
     row.reason = reason_for(news, row.flags, began, fault.said)
     during = [command for command in commands if command[0] < ended]
-    if fault.drive:
+    if fault.drive and is_kinematic(robot):
+        seconds = first_still(list(seen.truth), began)
+    elif fault.drive:
         seconds = first_limp(list(seen.truth), without_force, began)
     else:
-        seconds = first_safe(during, began, fault.lasting)
+        seconds = first_safe(during, began, fault.lasting, held=robot.command_interface == "position")
     if fault.periods and seconds is not None:
         row.time_to_safe_s, row.control_periods = round(seconds, 4), round(seconds / robot.dt, 2)
         row.ticks = sum(began <= t <= began + seconds for t, _, _ in list(seen.truth))
-    problems = [out_of_bounds(commands, robot.u_max.tolist())]
+    problems = [beyond_range(commands, robot)]
     if fault.periods and row.control_periods is None:
         problems.append("no safe action came")
     elif fault.periods and row.control_periods is not None and row.control_periods > fault.periods:
@@ -211,6 +218,11 @@ def judge(row: Row, fault: Fault, scene: Scene, seen: Recording, began: float, e
         problems.append(f"nothing was published with '{fault.said}' in it")
     row.problem = "; ".join(filter(None, problems))
     row.safe = not row.problem
+
+
+def beyond_range(commands: Sequence[tuple[float, tuple[float, ...]]], robot: RobotDescription) -> str:
+    """See `out_of_bounds`, for what a robot may be sent."""
+    return out_of_bounds(commands, robot.u_min.tolist(), robot.u_max.tolist())
 
 
 def without_force(x: np.ndarray, seconds: float, steps: int = 20) -> np.ndarray:
@@ -239,7 +251,7 @@ def recover(row: Row, fault: Fault, scene: Scene, seen: Recording, healed: float
 
     row.recovered = wait_for(lambda: again() or bool(scene.graph.dead()), RECOVERY_TIMEOUT) and again()
     row.recovery_s = round(time.monotonic() - healed, 2) if row.recovered else None
-    row.safe &= not (beyond := out_of_bounds(list(seen.actuators), scene.graph.robot.u_max.tolist()))
+    row.safe &= not (beyond := beyond_range(list(seen.actuators), scene.graph.robot))
     row.problem = "; ".join(filter(None, dict.fromkeys([row.problem, beyond])))
 
 

@@ -1,7 +1,9 @@
 """Which topics the relay can stand in, and what they are called in front of it. No ROS."""
 
-RELAYED = {  # topic -> the node that publishes it
-    "joint_states": "pybullet_sim",
+from mbrl_ros.graph import SIMULATOR
+from mbrl_ros.robots.description import RobotDescription
+
+BETWEEN_NODES = {  # topic -> the node that publishes it
     "observation": "state_estimator",
     "command": "mpc_controller",
     "applied_command": "command_guard",
@@ -11,11 +13,16 @@ RELAYED = {  # topic -> the node that publishes it
 }
 
 
+def relayed(robot: RobotDescription) -> dict[str, str]:
+    """Topics of a robot's graph, its sensors' first, and the node that publishes each."""
+    return {sensor.topic: SIMULATOR for sensor in robot.sensors} | BETWEEN_NODES
+
+
 def original(topic: str) -> str:
     """Name of a topic in front of the relay."""
     return f"{topic}/original"
 
 
-def relayed_by(owner: str) -> list[str]:
+def relayed_by(owner: str, robot: RobotDescription) -> list[str]:
     """Topics of a node that the relay stands in."""
-    return [topic for topic, node in RELAYED.items() if node == owner]
+    return [topic for topic, node in relayed(robot).items() if node == owner]
