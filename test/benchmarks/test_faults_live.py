@@ -12,6 +12,7 @@ pytest.importorskip("pybullet", reason="PyBullet is not installed")
 
 from mbrl_ros.benchmarks.faults import runner
 from mbrl_ros.benchmarks.faults.catalogue import catalogue
+from mbrl_ros.resources import share_directory
 from mbrl_ros.robots.description import load_robot
 
 EXAMPLES = share_directory() / "config" / "robots" / "examples"
