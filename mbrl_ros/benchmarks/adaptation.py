@@ -26,14 +26,17 @@ TRIALS = 11
 def run_benchmark(arguments: argparse.Namespace) -> int:
     """Run every seed, print a row each and write the rows as JSON where asked."""
     print(f"pole's mass times {arguments.factor:g} at {CHANGE_AT} s of trial {CHANGED_TRIAL}; {arguments.model}")
-    print(f"{'seed':>4}  {'memory s':>8}  {'same trial':>10}  {'trials until solved':>19}  on target s in each trial")
+    print(
+        f"{'seed':>4}  {'memory s':>8}  {'same trial':>10}  {'trials until solved':>19}  "
+        "until swing-up  on target s in each trial"
+    )
     rows = []
     for seed in range(arguments.seeds):
         for memory in (0.0, arguments.memory):
             rows.append(run_seed(seed, memory, arguments))
             print(format_row(rows[-1]), flush=True)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+            if arguments.json is not None:  # a long study that is stopped keeps what it has
+                arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 
@@ -65,12 +68,15 @@ def run_seed(seed: int, memory: float, arguments: argparse.Namespace) -> dict[st
 
 
 def score(summary: RunSummary) -> dict[str, Any]:
-    """What became of the changed trial and of those after it."""
-    later = [t.solved for t in summary.trials[CHANGED_TRIAL:]]
+    """What became of the changed trial and of those after it, each of which begins with a swing-up."""
+    solved = [t.solved for t in summary.trials]
+    later, swing_ups = solved[CHANGED_TRIAL:], solved[CHANGED_TRIAL + 1 :]
     return {
-        "solved_before": sum(t.solved for t in summary.trials[CHANGED_TRIAL - 2 : CHANGED_TRIAL]),
+        "solved_before": sum(solved[CHANGED_TRIAL - 2 : CHANGED_TRIAL]),
         "same_trial": bool(later) and later[0],
         "trials_until_solved": later.index(True) if True in later else None,
+        "trials_until_swing_up": 1 + swing_ups.index(True) if True in swing_ups else None,
+        "solved": solved,
         "time_on_target_s": [round(t.time_on_target_s, 2) for t in summary.trials],
         "ended": summary.ended,
     }
@@ -78,7 +84,8 @@ def score(summary: RunSummary) -> dict[str, Any]:
 
 def format_row(row: dict[str, Any]) -> str:
     """One row as text."""
-    until = "never" if row["trials_until_solved"] is None else row["trials_until_solved"]
+    counts = (row["trials_until_solved"], row["trials_until_swing_up"])
+    until, swing_up = ("never" if count is None else count for count in counts)
     times = " ".join(f"{t:.2f}" for t in row["time_on_target_s"])
     same = "yes" if row["same_trial"] else "no"
-    return f"{row['seed']:>4}  {row['memory_s']:>8g}  {same:>10}  {until:>19}  {times}"
+    return f"{row['seed']:>4}  {row['memory_s']:>8g}  {same:>10}  {until:>19}  {swing_up:>14}  {times}"
