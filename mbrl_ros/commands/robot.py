@@ -28,6 +28,7 @@ from mbrl_ros.session import run_graph
 
 MARGIN = 0.02  # of a joint's range that is kept from its ends, at most MARGIN_AT_MOST
 MARGIN_AT_MOST = 0.05  # m or rad
+VELOCITY_MARGIN = 0.1  # of what is commanded; who moves at the limit itself is measured beyond it, for noise
 BASE_POLICY_STD = 0.3  # gentler than the simulation's: nobody knows yet what the robot does
 NOT_ON_A_ROBOT = ("lockstep", "gui")  # options that need the simulator
 
@@ -129,9 +130,10 @@ def safe_defaults(robot: RobotDescription) -> dict[str, dict[str, Any]]:
         "state_estimator": {"filter.rate": robot.control_rate},
         "mpc_controller": {"policy.std": BASE_POLICY_STD},
         "command_guard": {
-            "guard.observation_timeout": 3.0 + sensing_periods(robot),
+            "guard.observation_timeout": 2.0 + sensing_periods(robot),
             "guard.state_action": "stop",
             "guard.position_margin": position_margin(robot),
+            "guard.velocity_margin": VELOCITY_MARGIN if robot.command_interface in ("position", "velocity") else 0.0,
             "guard.stale_after": 2.0 + max(1, delay),  # commands carry the time at which they act
         },
         "trial_manager": {"operator": True},

@@ -102,7 +102,8 @@ class CommandGuard(ManagedNode):
     def on_observation(self, message: JointState) -> None:
         """Look at where the robot is."""
         position, velocity = from_joint_state(message, self.robot.entries)
-        self.send_at_once(self.guard.observe(self.now(), from_time(message.header.stamp), position, velocity))
+        stamp_ns, measured = from_time(message.header.stamp), not message.header.frame_id
+        self.send_at_once(self.guard.observe(self.now(), stamp_ns, position, velocity, measured))
 
     def on_plan(self, message: JointTrajectory) -> None:
         """Keep the plan for the case that the controller fails."""

@@ -26,7 +26,7 @@ class Heard:
         command: last good command.
         commands: good commands in a row.
         command_problem: what was wrong with the last command, empty where nothing.
-        observation: last observation.
+        observation: last observation that was measured.
         state: its positions (n,) and velocities (n,).
         observation_lag: wall time less its stamp when it came, ns.
         heartbeat: last heartbeat.
@@ -65,7 +65,7 @@ def observation_silent(config: GuardConfig, heard: Heard, now: Moment, dt_ns: in
         return "no observation yet"
     age = periods_since(heard.observation, now, dt_ns) + max(heard.observation_lag, 0) / dt_ns
     allowed = config.observation_timeout
-    return f"the last observation is {age:.1f} periods old; allowed are {allowed:g}" if age > allowed else ""
+    return f"the last measured observation is {age:.1f} periods old; allowed are {allowed:g}" if age > allowed else ""
 
 
 def obstacles(config: GuardConfig, limits: Limits, heard: Heard, now: Moment, dt_ns: int) -> list[str]:

@@ -150,8 +150,12 @@ class Guard:
             return False
         return self._ladder.take(stamp_ns, actions)
 
-    def observe(self, now: Moment | None, stamp_ns: int, position: Any, velocity: Any) -> Decision | None:
+    def observe(
+        self, now: Moment | None, stamp_ns: int, position: Any, velocity: Any, measured: bool = True
+    ) -> Decision | None:
         """Take an observation: positions (n,) and velocities (n,); what is not finite or of another size is ignored.
+
+        One that is not `measured` but predicted does not end a silence.
 
         Returns what to send at once where the robot is beyond a limit.
         """
@@ -160,7 +164,7 @@ class Guard:
         if x is None or v is None:
             return None
         self.heard.state = x, v
-        if now is not None:
+        if now is not None and measured:
             self.heard.observation, self.heard.observation_lag = now.monotonic_ns, now.wall_ns - stamp_ns
         self._beyond = self.limits.beyond(x, v) if self.config.state_action != "none" else ""
         if not self._beyond or self.state is not GuardState.ARMED:

@@ -93,17 +93,19 @@ class Limits:
 def limits_of(robot: RobotDescription, config: LimitConfig) -> Limits:
     """Limits of a robot: the narrower of YAML and URDF, less the margins.
 
+    What is commanded keeps the margin; where that is a position or a velocity, the state may go up to the limit itself.
+
     Raises:
         ConfigError: the URDF cannot be read, a limit that the interface needs is missing, or the margins leave no room.
     """
     stated = urdf_limits(robot.urdf) if robot.urdf else {}
     found = np.array([stated.get(entry, NO_LIMITS) for entry in robot.entries])
-    low = np.maximum(found[:, 0], robot.position_low) + config.position_margin
-    high = np.minimum(found[:, 1], robot.position_high) - config.position_margin
-    velocity = found[:, 2]
+    stated_low, stated_high = np.maximum(found[:, 0], robot.position_low), np.minimum(found[:, 1], robot.position_high)
+    low, high = stated_low + config.position_margin, stated_high - config.position_margin
+    stated_velocity = found[:, 2]
     n = len(robot.joints)
-    velocity[:n] = np.minimum(velocity[:n], robot.velocity_limit)
-    velocity = velocity * (1 - config.velocity_margin)
+    stated_velocity[:n] = np.minimum(stated_velocity[:n], robot.velocity_limit)
+    velocity = stated_velocity * (1 - config.velocity_margin)
     columns = [robot.joints.index(a) for a in robot.actuators if a in robot.joints]
     rate = np.minimum(
         per_actuator("command_rate", config.command_rate, robot.actuators),
@@ -120,6 +122,10 @@ def limits_of(robot: RobotDescription, config: LimitConfig) -> Limits:
         command_high = robot.u_max * (1 - config.velocity_margin) if twist else velocity[columns]
         command_low = -command_high
         require_finite("velocity", robot.urdf, command_high, robot.actuators)
+    if robot.command_interface == "position":  # a robot that goes where it may be sent is not beyond its limits
+        low, high = stated_low, stated_high
+    if robot.command_interface in ("position", "velocity"):
+        velocity = stated_velocity
     return Limits(
         interface=robot.command_interface,
         joints=robot.entries,

@@ -41,8 +41,9 @@ def test_the_robots_yaml_is_enough_and_safe_defaults_hold(arm):
     parameters = robot_parameters({}, arm())
     assert "pybullet_sim" not in parameters
     guard = parameters["command_guard"]
-    assert (guard["guard.observation_timeout"], guard["guard.state_action"]) == (4.0, "stop")
+    assert (guard["guard.observation_timeout"], guard["guard.state_action"]) == (3.0, "stop")
     assert guard["guard.position_margin"] == pytest.approx(0.02 * 2.2)
+    assert guard["guard.velocity_margin"] == 0.1, "it moves slower than what is too fast"
     assert guard["guard.stale_after"] == 4.0
     assert parameters["state_estimator"]["filter.rate"] == 20.0
     assert parameters["trial_manager"]["operator"] is True
@@ -54,7 +55,7 @@ def test_a_long_delay_makes_the_guard_take_commands_that_are_as_far_ahead(arm):
     path = arm(delay={"actuation_s": 0.2, "sensing_s": 0.06})
     guard = robot_parameters({}, path)["command_guard"]
     assert load_robot(str(path)).delay_ticks(lockstep=False) == 7
-    assert (guard["guard.stale_after"], guard["guard.observation_timeout"]) == (9.0, 5.0)
+    assert (guard["guard.stale_after"], guard["guard.observation_timeout"]) == (9.0, 4.0)
 
 
 def test_options_win_over_the_file_and_the_file_over_the_yaml(arm, tmp_path):
@@ -130,7 +131,7 @@ def verdicts(path: Path) -> dict[str, tuple[str, str]]:
         ({"task": "cartpole_swingup", "parameters": None, "joints": ["shoulder"], "actuators": ["shoulder"],
           "position_limit": [1.0], "velocity_limit": [1.0], "start_position": [0.0]}, "task", FIX, "not for 2 states"),
         ({"parameters": {"mpc_controller": {"task": {"goal": [1.0, 2.0]}}}}, "task", FIX, "expected one number, or 4"),
-        ({"start_position": [1.49, 0.6]}, "start", FIX, "shoulder at 1.49"),
+        ({"start_position": [2.49, 0.6], "position_limit": [2.5, [0.2, 2.4]]}, "start", FIX, "shoulder at 2.49"),
         ({"urdf": None, "velocity_limit": None}, "command rate", FIX, "set command_rate"),
     ],
 )  # fmt: skip

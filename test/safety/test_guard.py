@@ -169,6 +169,20 @@ def test_the_observation_may_not_fall_silent_either_where_that_is_wanted(timeout
     assert (guard.tick(at(4 * DT)) is not None) == silent
 
 
+def test_a_predicted_observation_does_not_end_the_silence_of_the_sensors():
+    """The estimator bridges a while; the state it predicts still counts against the limits."""
+    guard = make(observation_timeout=2.0, state_action="safe")
+    guard.observe(at(0.0), ns(0.0), ZERO, ZERO)
+    assert guard.arm(at(0.0))[0]
+    for k in range(1, 5):
+        guard.observe(at(k * DT), ns(k * DT), ZERO, ZERO, measured=False)
+        assert flag_of(guard, k * DT, k * DT) == ("ok" if k <= 2 else "timeout"), k
+    assert "measured observation" in guard.reason
+    guard.observe(at(5 * DT), ns(5 * DT), ZERO, ZERO)
+    assert flag_of(guard, 5 * DT, 5 * DT) == "ok"
+    assert guard.observe(at(6 * DT), ns(6 * DT), [9.0, 0.0], ZERO, measured=False).flag == "state"
+
+
 # what is no command
 
 

@@ -1,17 +1,20 @@
 """Limits from YAML and URDF, less the margins."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from guard_cases import robot_limits
 
 from mbrl_ros.errors import ConfigError
+from mbrl_ros.resources import share_directory
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.safety.guard_config import GuardConfig, LimitConfig
 from mbrl_ros.safety.limits import limits_of, urdf_limits
 
 CARTPOLE = load_robot("cartpole")
+EXAMPLES = share_directory() / "config" / "robots" / "examples"
 
 ARM = """<robot name="arm">
   <joint name="lift" type="prismatic"><limit lower="-0.1" upper="0.4" effort="50" velocity="0.5"/></joint>
@@ -82,6 +85,28 @@ def test_interfaces(arm):
     assert position.command_rate.tolist() == [0.5, np.inf], "a position may not move faster than the joint"
     with pytest.raises(ConfigError, match="velocity limit of 'turn'"):
         limits_of(arm("velocity"), LimitConfig())
+
+
+@pytest.mark.parametrize("interface", ["position", "velocity"])
+def test_a_robot_may_go_where_it_may_be_sent(interface):
+    """Or noise and a little overshoot at the end of the commands' range would latch a stop."""
+    robot = replace(load_robot(str(EXAMPLES / "arm.yaml")), command_interface=interface)
+    limits = limits_of(robot, LimitConfig(position_margin=0.05, velocity_margin=0.1))
+    at_the_end, as_fast = np.array([1.45, 2.35]), np.array([0.9, -0.9])
+    over = 0.01  # rad and rad/s of noise
+    if interface == "position":
+        assert limits.command_high.tolist() == [1.45, pytest.approx(2.35)]
+        assert limits.command_rate.tolist() == [0.9, 0.9]
+        assert limits.beyond(at_the_end + over, as_fast) == ""
+        assert "shoulder" in limits.beyond(np.array([1.51, 1.0]), as_fast), "the stated limit"
+    else:
+        assert limits.command_high.tolist() == [0.9, 0.9]
+        assert "shoulder" in limits.beyond(at_the_end + over, as_fast), "the margin is what is left to stop in"
+    assert limits.beyond(np.array([0.0, 1.0]), as_fast * (1 + over)) == ""
+    assert "moves at" in limits.beyond(np.array([0.0, 1.0]), np.array([1.01, 0.0]))
+
+
+def test_a_twist_has_limits_of_its_own(arm):
     driven = arm("twist", actuators=("linear_x", "angular_z"), twist_limit=(0.5, 2.0), command_rate=(1.0, np.inf))
     limits = limits_of(driven, LimitConfig(velocity_margin=0.2, command_rate=(3.0,)))
     assert limits.command_high.tolist() == [0.4, 1.6]
