@@ -13,9 +13,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 
-from mbrl_ros.benchmarks.faults.recording import Recording
+from mbrl_ros.benchmarks.faults.recording import SAFE, Recording
 from mbrl_ros.nodes.command_output import command_output
-from mbrl_ros.nodes.conversions import from_joint_state, from_time, status_values
+from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_time, status_values
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, LATCHED, RELIABLE
 from mbrl_ros.robots.description import RobotDescription
 
@@ -46,7 +46,11 @@ class FaultObserver(Node):
 
     def on_applied(self, message: JointState) -> None:
         """The guard says what it has sent, and why."""
-        self.recording.applied.append((time.monotonic(), message.header.frame_id))
+        now, flag, robot = time.monotonic(), message.header.frame_id, self.robot
+        self.recording.applied.append((now, flag))
+        if flag in SAFE:
+            values = from_command(message, robot.actuators, robot.command_interface)
+            self.recording.held.append((now, tuple(values.tolist())))
 
     def on_diagnostics(self, message: DiagnosticArray) -> None:
         """What the nodes say of themselves."""

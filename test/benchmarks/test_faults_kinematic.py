@@ -62,8 +62,12 @@ def test_the_matrix_takes_any_robot(tmp_path, name, kinematic):
     assert (robot.output_topic, robot.output_message) == (source.output_topic, source.output_message)
     limited = np.isfinite(robot.position_high).any()
     assert limited == (robot.command_interface == "position"), "a fence would end trials; a position's range must stay"
-    trials = matrix_parameters(robot)["trial_manager"]
-    assert trials["base_trials"] == (10000 if kinematic else 0)
+    parameters = matrix_parameters(robot)
+    assert parameters["trial_manager"]["base_trials"] == (10000 if kinematic else 0)
+    if kinematic:
+        assert not parameters["trial_manager"]["operator"]
+        assert parameters["command_guard"]["guard.state_action"] == "stop", "the safe defaults of a real robot"
+        assert parameters["mpc_controller"]["horizon"] == 8, "and a small planner"
 
 
 def test_the_ends_of_the_rail_are_out_of_reach(tmp_path):

@@ -60,10 +60,11 @@ def test_a_held_position_is_the_safe_action_where_positions_are_commanded():
     """Zero is a position like any other there, and a way on."""
     values = [(0.1, 0.5), (0.0, 0.0), (0.2, 0.5), (0.2, 0.5), (0.3, 0.5), (0.35, 0.5), (0.35, 0.5), (0.35, 0.5)]
     commands = [(0.1 * i, v) for i, v in enumerate(values)]
-    assert first_safe(commands, 0.05, lasting=False, held=True) == pytest.approx(0.15)
-    assert first_safe(commands, 0.05, lasting=True, held=True) == pytest.approx(0.45)
+    assert first_safe(commands, 0.05, lasting=False, held=()) == pytest.approx(0.15)
+    assert first_safe(commands, 0.05, lasting=True, held=()) == pytest.approx(0.45)
+    assert first_safe(commands, 0.05, lasting=False, held={(0.0, 0.0)}) == pytest.approx(0.05), "the guard holds it"
     assert first_safe(commands, 0.05, lasting=False) == pytest.approx(0.05), "where efforts are commanded zero is"
-    assert first_safe([(0.1 * i, (0.1 * i,)) for i in range(9)], 0.0, lasting=True, held=True) is None
+    assert first_safe([(0.1 * i, (0.1 * i,)) for i in range(9)], 0.0, lasting=True, held=()) is None
 
 
 def test_a_robot_stands_still_when_all_that_moves_is_slow_for_a_while():

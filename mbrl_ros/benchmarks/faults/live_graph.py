@@ -14,6 +14,7 @@ import yaml
 
 from mbrl_ros.benchmarks.faults.topics import original, relayed_by
 from mbrl_ros.bringup import ENVIRONMENT, exit_status, node_arguments, pin, start, tail
+from mbrl_ros.commands.robot import safe_defaults
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.graph import GRAPH, MANAGER, RECORDER, SIMULATOR, VISUALIZER, WEB_VIEW
 from mbrl_ros.params_file import resolve, write_run_parameters
@@ -37,7 +38,9 @@ SMALL = {  # what it learns does not matter here; the machine is to be able to h
     },
     "trial_manager": {"trials": 10000, "stop_after_solved": 10000, "base_trials": 0},
 }
-MOVED_BY_CHANCE = {"trial_manager": {"base_trials": 10000}}  # what a stand-in reaches for it soon has: it would rest
+MOVED_BY_CHANCE = {
+    "trial_manager": {"base_trials": 10000, "operator": False}
+}  # what a stand-in reaches for it soon has: it would rest
 STOP_TIMEOUT = 3.0  # s between asking the processes to end and killing them
 
 
@@ -148,8 +151,11 @@ def matrix_parameters(robot: RobotDescription) -> dict[str, dict[str, Any]]:
     """Parameters by node with which the matrix runs a robot."""
     if not is_kinematic(robot):
         return SMALL
-    own = {"trial_manager": SMALL["trial_manager"] | MOVED_BY_CHANCE["trial_manager"]}
-    return SMALL | own | {"state_estimator": {"filter.rate": robot.control_rate}}
+    layers = (safe_defaults(robot), SMALL, MOVED_BY_CHANCE)  # as on the robot, without an operator
+    return {
+        node: {k: v for layer in layers for k, v in layer.get(node, {}).items()}
+        for node in (spec.name for spec in GRAPH)
+    }
 
 
 def free_port() -> int:

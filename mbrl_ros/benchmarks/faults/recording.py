@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ class Recording:
     Attributes:
         actuators: time and values of each command to the actuators.
         applied: time and flag of each `applied_command`.
+        held: time and values of those that the guard calls a safe action.
         said: time and text of all that the diagnostics said: messages and values.
         truth: time, stamp in s and state (nx,) of the simulated robot.
         acknowledged: most transitions that the learner has said to be stored.
@@ -32,6 +33,7 @@ class Recording:
 
     actuators: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
     applied: list[tuple[float, str]] = field(default_factory=list)
+    held: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
     said: list[tuple[float, str]] = field(default_factory=list)
     truth: list[tuple[float, float, np.ndarray]] = field(default_factory=list)
     acknowledged: int = 0
@@ -40,7 +42,7 @@ class Recording:
 
     def forget(self, before: float) -> None:
         """Drop what is older."""
-        for name in ("actuators", "applied", "said", "truth"):
+        for name in ("actuators", "applied", "held", "said", "truth"):
             setattr(self, name, [entry for entry in getattr(self, name) if entry[0] >= before])
 
     def passed_since(self, moment: float) -> int:
@@ -65,7 +67,10 @@ def out_of_bounds(
 
 
 def first_safe(
-    commands: Iterable[tuple[float, tuple[float, ...]]], fault: float, lasting: bool, held: bool = False
+    commands: Iterable[tuple[float, tuple[float, ...]]],
+    fault: float,
+    lasting: bool,
+    held: Collection[tuple[float, ...]] | None = None,
 ) -> float | None:
     """Time from the fault to the first safe action in s; None where there was none.
 
@@ -73,20 +78,21 @@ def first_safe(
         commands: time and values of what reached the actuators.
         fault: when it happened.
         lasting: whether nothing but safe actions may follow the one that counts.
-        held: whether the safe action is a position that is held, which is sent more than once; else zero everywhere.
+        held: the positions that the guard says it holds, where the robot takes positions. None: safe is zero.
     """
     entries = list(commands)
-    moves = moving_on([values for _, values in entries]) if held else [any(values) for _, values in entries]
+    values = [v for _, v in entries]
+    moves = [any(v) for v in values] if held is None else moving_on(values, held)
     later = [(t, move) for (t, _), move in zip(entries, moves, strict=True) if t >= fault]
-    moving = [i for i, (_, moves) in enumerate(later) if moves]
+    moving = [i for i, (_, move) in enumerate(later) if move]
     candidates = later[moving[-1] + 1 :] if lasting and moving else later
-    return next((t - fault for t, moves in candidates if not moves), None)
+    return next((t - fault for t, move in candidates if not move), None)
 
 
-def moving_on(positions: Sequence[tuple[float, ...]]) -> list[bool]:
-    """Of each commanded position whether it is another than both the one before and the one after it."""
+def moving_on(positions: Sequence[tuple[float, ...]], held: Collection[tuple[float, ...]]) -> list[bool]:
+    """Of each commanded position whether it moves on: it is none of those held, and not that before or after it."""
     around = [(), *positions, ()]
-    return [here not in (around[i], around[i + 2]) for i, here in enumerate(positions)]
+    return [here not in (around[i], around[i + 2]) and here not in held for i, here in enumerate(positions)]
 
 
 def first_limp(

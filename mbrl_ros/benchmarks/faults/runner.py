@@ -205,7 +205,8 @@ def judge(row: Row, fault: Fault, scene: Scene, seen: Recording, began: float, e
     elif fault.drive:
         seconds = first_limp(list(seen.truth), without_force, began)
     else:
-        seconds = first_safe(during, began, fault.lasting, held=robot.command_interface == "position")
+        held = {values for _, values in list(seen.held)} if robot.command_interface == "position" else None
+        seconds = first_safe(during, began, fault.lasting, held)
     if fault.periods and seconds is not None:
         row.time_to_safe_s, row.control_periods = round(seconds, 4), round(seconds / robot.dt, 2)
         row.ticks = sum(began <= t <= began + seconds for t, _, _ in list(seen.truth))
