@@ -89,6 +89,10 @@ class ControllerConfig(SharedConfig):
     replan_every: int = option(1, "mpc: control periods from one plan to the next", low=1, high=1000)
     budget: float = option(0.6, "planning time as a share of the control period", low=0.01, high=1.0, dynamic=True)
     model_topic: str = option("dynamics_model", "where models come from; that of a fleet's learner for a fleet")
+    goal_link: str = option("", "an arm: link that a pose as a goal is of; empty: that which the last joint moves")
+    goal_point: tuple[float, ...] = option(
+        (0.0, 0.0, 0.0), "the point in the frame of `goal_link`; without a link, the far end of the last one", unit="m"
+    )
     threads: int = option(1, "threads that share the particles of a plan; the plan stays the same", low=1, high=64)
 
 

@@ -58,8 +58,13 @@ class Kinematics:
 
     def point(self, x: np.ndarray) -> np.ndarray:
         """The point of interest (..., 3) in m: states x (..., nx)."""
-        transform = self._pose(self.link, x, {})
-        return transform[..., :3, :3] @ self.offset + transform[..., :3, 3]
+        return self.pose(x)[..., :3, 3]
+
+    def pose(self, x: np.ndarray) -> np.ndarray:
+        """Pose (..., 4, 4) of the point of interest, turned as its link is: states x (..., nx)."""
+        result = self._pose(self.link, x, {}).copy()
+        result[..., :3, 3] += result[..., :3, :3] @ self.offset
+        return result
 
     @cached_property
     def limits(self) -> tuple[tuple[str, float, float], ...]:

@@ -113,5 +113,5 @@ def pose_target(task: Any, robot: RobotDescription, position: np.ndarray, angles
         target: dict[str, float] = task.goal_of_point(state, position)
         return target
     raise ConfigError(
-        f"goal: no pose is taken for {robot.name}, which has no moving base; send joint positions instead"
+        f"goal: no pose is taken for {robot.name}, which has no moving base and no URDF; send joint positions instead"
     )
