@@ -20,12 +20,14 @@ from mbrl_ros.nodes.conversions import to_joint_state, to_time
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, PipelineNode, run
 
 GRAVITY = 9.81  # m/s^2, what an accelerometer at rest feels
-PAUSE_GAP = 20  # periods that pass at a reset, so that nobody pairs states across it
 KINDS = {"JointState": JointState, "Odometry": Odometry, "PoseStamped": PoseStamped, "Imu": Imu}
 
 
 class FaultRobot(PipelineNode):
-    """Speaks the interfaces of the robot's YAML, and the simulator's services for the trial manager. Real time."""
+    """Speaks the interfaces of the robot's YAML, and the simulator's services for the trial manager. Real time.
+
+    Its sensors speak all the time, as those of a real robot; a reset stops it where it is.
+    """
 
     def __init__(self) -> None:
         super().__init__(SIMULATOR)
@@ -33,7 +35,8 @@ class FaultRobot(PipelineNode):
             raise ConfigError("lockstep: true is not allowed for this robot; expected false")
         self.dt_ns = round(1e9 * self.robot.dt)
         self.plant, self.rng = KinematicRobot(self.robot), np.random.default_rng(self.config.seed)
-        self.running, self.silent_ticks, self.stamp_ns, self.next_tick = False, 0, time.time_ns(), 0.0
+        self.running, self.silent_ticks = False, 0
+        self.stamp_ns, self.next_tick = time.time_ns(), time.monotonic() + self.robot.dt
         self.writers: dict[str, Callable[[], Any]] = {
             "JointState": self.joint_state,
             "Odometry": self.odometry,
@@ -50,19 +53,14 @@ class FaultRobot(PipelineNode):
         self.doing("paused")
 
     def on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Pause at the start."""
+        """Stand still until told to run."""
         self.running = False
-        self.plant.reset()
-        self.stamp_ns += PAUSE_GAP * self.dt_ns
-        response.success, response.message = True, "at rest in the start position"
+        self.plant.halt()
+        response.success, response.message = True, "at rest"
         return response
 
     def on_run(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        """Let time pass, or hold it."""
-        if request.data and not self.running:
-            self.timer.reset()
-            self.stamp_ns, self.next_tick = time.time_ns(), time.monotonic() + self.robot.dt
-            self.publish_sensors()
+        """Follow commands, or none."""
         self.running, response.success = request.data, True
         response.message = "running" if request.data else "paused"
         self.doing(response.message)
@@ -71,6 +69,8 @@ class FaultRobot(PipelineNode):
     def on_command(self, message: Any) -> None:
         """Follow a command from the next tick on."""
         command = self.output.read(message)
+        if not self.running:
+            return
         if command.shape == self.plant.command.shape and np.all(np.isfinite(command)):
             self.plant.command, self.silent_ticks = command, 0
         else:
@@ -78,8 +78,6 @@ class FaultRobot(PipelineNode):
 
     def on_timer(self) -> None:
         """One tick; without commands for `watchdog_ticks` the drives rest."""
-        if not self.running:
-            return
         now = time.monotonic()
         if (lag := now - self.next_tick) > self.robot.dt:
             self.stamp_ns += round(1e9 * lag)

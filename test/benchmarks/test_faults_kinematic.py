@@ -43,15 +43,17 @@ def test_a_base_drives_a_circle_and_rests_without_commands():
     np.testing.assert_allclose(base.velocity, np.array([0.4, 1.0]) * np.exp(-BASE.dt / LAG), rtol=1e-6)
 
 
-def test_a_reset_brings_it_back():
-    for robot in (ARM, BASE):
-        moved, fresh = KinematicRobot(robot), KinematicRobot(robot)
-        moved.command = moved.command + 0.1
-        moved.step()
-        assert np.any(moved.velocity)
-        moved.reset()
-        for name in ("position", "velocity", "pose", "command"):
-            np.testing.assert_array_equal(getattr(moved, name), getattr(fresh, name))
+@pytest.mark.parametrize("robot", [ARM, BASE], ids=lambda robot: robot.name)
+def test_a_halt_leaves_it_where_it_is(robot):
+    moved = KinematicRobot(robot)
+    moved.command = moved.command + 0.1
+    moved.step()
+    assert np.any(moved.velocity)
+    moved.halt()
+    where = np.concatenate([moved.position, moved.pose])
+    moved.step()
+    np.testing.assert_allclose(np.concatenate([moved.position, moved.pose]), where, atol=1e-12)
+    assert not np.any(moved.velocity)
 
 
 @pytest.mark.parametrize(("name", "kinematic"), [("arm", True), ("base", True), ("joint", False)])

@@ -95,6 +95,19 @@ def bench(monkeypatch):
         bench.close()
 
 
+def test_what_the_estimator_bridges_is_no_measurement(bench):
+    """The remark in the header says so; arming asks for a measured one."""
+    it = bench(timeout=NO_PERIOD, observation_timeout=NO_PERIOD, stale_after=NO_PERIOD)
+    x, joints = np.zeros(4), ["cart_slider", "pole_hinge"]
+    it.observation.publish(to_joint_state(time.time_ns(), joints, x, "position not measured: joint [0]"))
+    it.until(lambda: it.node.guard.heard.state is not None)
+    refused = it.call("arm", True)
+    assert not refused.success and "no observation yet" in refused.message
+    it.observation.publish(to_joint_state(time.time_ns(), joints, x))
+    it.until(lambda: it.node.guard.heard.observation is not None)
+    assert it.call("arm", True).success
+
+
 def test_a_command_passes_while_armed_and_only_then(bench):
     it = bench(timeout=NO_PERIOD, late_tolerance=1.0)
     it.wish(3.0)

@@ -222,6 +222,16 @@ def fail_for(guard: Guard, periods: int) -> list[tuple[str, float]]:
     return [(d.flag, d.command[0]) for d in decisions if d is not None]
 
 
+def test_a_step_of_wall_time_back_into_the_plan_drops_it():
+    """Its stamps lie ahead then, and each of its actions would come late by the step."""
+    guard = armed(timeout=1.0, plan_periods=5)
+    guard.plan(at(0.0), ns(0.0), [UNIT] * 9)
+    assert flag_of(guard, 0.0, 0.0) == "ok"
+    assert guard.tick(at(0.5 * DT, -2 * DT)) is None and guard.figures["clock_steps"] == 1
+    decisions = [guard.tick(at(k * DT / 4, -2 * DT)) for k in range(5, 24)]
+    assert {d.flag for d in decisions if d} == {"timeout"}
+
+
 def test_the_ladder_plan_hold_safe_action_disarm():
     guard = armed(timeout=1.0, plan_periods=2, hold_periods=2, disarm_after=6, rate=1000.0)
     guard.plan(at(0.0), ns(0.0), [[k + 1.0, 0.0] for k in range(9)])

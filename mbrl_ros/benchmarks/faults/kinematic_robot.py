@@ -25,15 +25,14 @@ class KinematicRobot:
         self._follows_positions = robot.command_interface == "position"
         self._columns = [0, 1] if self._twist else [robot.joints.index(a) for a in robot.actuators]
         self._fastest = np.array([] if self._twist else robot.velocity_limit)
-        self._start = robot.initial_state[: len(robot.joints)]
         self._h = robot.dt / SUBSTEPS
         self._share = 1.0 - np.exp(-self._h / LAG)  # exact over a substep in which the command is held
-        self.reset()
+        self.position, self.pose = robot.initial_state[: len(robot.joints)].copy(), np.zeros(3)
+        self.halt()
 
-    def reset(self) -> None:
-        """At rest where trials begin."""
-        self.position, self.pose = self._start.copy(), np.zeros(3)
-        self.velocity = np.zeros(2 if self._twist else len(self._start))
+    def halt(self) -> None:
+        """At rest where it is."""
+        self.velocity = np.zeros(2 if self._twist else len(self.position))
         self.command = self.position[self._columns] if self._follows_positions else np.zeros(len(self._columns))
 
     def rest(self) -> None:
