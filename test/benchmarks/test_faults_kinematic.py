@@ -68,7 +68,9 @@ def test_the_matrix_takes_any_robot(tmp_path, name, kinematic):
     assert parameters["trial_manager"]["base_trials"] == (10000 if kinematic else 0)
     if kinematic:
         assert not parameters["trial_manager"]["operator"]
-        assert parameters["command_guard"]["guard.state_action"] == "stop", "the safe defaults of a real robot"
+        guard = parameters["command_guard"]
+        assert guard["guard.observation_timeout"] == 2.0, "the safe defaults of a real robot"
+        assert guard["guard.state_action"] == "none", "nobody is there to reset a stop"
         assert parameters["mpc_controller"]["horizon"] == 8, "and a small planner"
 
 

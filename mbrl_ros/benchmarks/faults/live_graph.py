@@ -38,9 +38,10 @@ SMALL = {  # what it learns does not matter here; the machine is to be able to h
     },
     "trial_manager": {"trials": 10000, "stop_after_solved": 10000, "base_trials": 0},
 }
-MOVED_BY_CHANCE = {
-    "trial_manager": {"base_trials": 10000, "operator": False}
-}  # what a stand-in reaches for it soon has: it would rest
+UNATTENDED = {  # for a stand-in: nobody starts trials or resets stops, and a planner would soon rest at its goal
+    "trial_manager": {"base_trials": 10000, "operator": False},
+    "command_guard": {"guard.state_action": "none"},
+}
 STOP_TIMEOUT = 3.0  # s between asking the processes to end and killing them
 
 
@@ -151,7 +152,7 @@ def matrix_parameters(robot: RobotDescription) -> dict[str, dict[str, Any]]:
     """Parameters by node with which the matrix runs a robot."""
     if not is_kinematic(robot):
         return SMALL
-    layers = (safe_defaults(robot), SMALL, MOVED_BY_CHANCE)  # as on the robot, without an operator
+    layers = (safe_defaults(robot), SMALL, UNATTENDED)  # as on the robot, without an operator
     return {
         node: {k: v for layer in layers for k, v in layer.get(node, {}).items()}
         for node in (spec.name for spec in GRAPH)
