@@ -13,7 +13,7 @@ from mbrl_ros.benchmarks.faults.recording import (
     out_of_bounds,
     reason_for,
 )
-from mbrl_ros.benchmarks.faults.runner import Row, chosen, format_row, without_force, worst
+from mbrl_ros.benchmarks.faults.runner import Row, chosen, format_row, swift, without_force, worst
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.graph import GRAPH
 from mbrl_ros.resources import share_directory
@@ -74,6 +74,13 @@ def test_a_robot_stands_still_when_all_that_moves_is_slow_for_a_while():
     assert first_still(seen([1.0, 0.0, -0.5, 0.01, -0.01, 0.0, 0.0, 0.0]), 0.01) == pytest.approx(3 * DT - 0.01)
     assert first_still(seen([1.0, 0.0, 0.0, 0.0, 0.0, -0.5]), 0.0) is None
     assert first_still(seen([0.03] * 9), 0.0) is None
+
+
+def test_who_stands_still_already_is_not_waited_for():
+    assert not swift(Recording())
+    for velocity, moves in ((0.5, True), (-0.5, True), (0.03, False)):
+        truth = [(0.0, 0.0, np.array([3.0, 3.0, 0.9, 0.9])), (1.0, 1.0, np.array([3.0, 3.0, 0.0, velocity]))]
+        assert swift(Recording(truth=truth)) == moves
 
 
 def motion(forces):

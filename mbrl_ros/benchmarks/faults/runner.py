@@ -18,6 +18,7 @@ from mbrl_ros.benchmarks.faults.catalogue import Fault, catalogue
 from mbrl_ros.benchmarks.faults.live_graph import LiveGraph, is_kinematic
 from mbrl_ros.benchmarks.faults.recording import (
     PASSED,
+    STILL,
     Recording,
     first_limp,
     first_safe,
@@ -36,6 +37,7 @@ RECOVERY_TIMEOUT = 60.0  # s from the end of a fault; a trial without a simulato
 SETTLED = 0.3  # s before a fault in which the guard passes on every command
 MOVING = 8  # commands passed on within the last second before a fault
 RECOVERED = 10  # commands passed on after it
+SWIFT = 5.0  # times the speed of standing still: how a robot must move before its drive loses the guard
 LOOK_BACK = 3.0  # s in which what the diagnostics said is nothing new
 RANDOM = 0.3  # s, spread of the moment of a fault beside what waiting brings
 
@@ -188,7 +190,15 @@ def in_window(fault: Fault, seen: Recording) -> bool:
     low, high = fault.window
     now = time.monotonic()
     undisturbed = set(seen.flags(now - SETTLED)) <= {*PASSED}
+    if fault.drive and not swift(seen):
+        return False  # its standing still would tell nothing
     return seen.phase == "run" and low <= age <= high and undisturbed and seen.passed_since(now - 1.0) >= MOVING
+
+
+def swift(seen: Recording) -> bool:
+    """Whether some joint, or the base, is well above what counts as standing still."""
+    x = seen.truth[-1][2] if seen.truth else np.zeros(2)
+    return bool(np.any(np.abs(x[len(x) // 2 :]) > SWIFT * STILL))
 
 
 def judge(row: Row, fault: Fault, scene: Scene, seen: Recording, began: float, ended: float) -> None:
