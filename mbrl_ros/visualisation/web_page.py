@@ -34,6 +34,15 @@ FIGURES = {  # what the page calls the figures of a tick
     "deadline_misses": "deadline misses",
     "model_version": "model version",
 }
+SHOWN = {  # what can be switched off: its name on the page, and what it is
+    "plan": ("plan (blue)", "the way that the tip, or another point of interest, is to take, as the model predicts it"),
+    "tube": ("tube (light blue)", "where that point may be at each step: wide where the model does not know"),
+    "futures": ("futures (light blue)", "the plan in some of the futures that the model holds possible"),
+    "candidates": ("candidates (green to pink)", "what the planner has tried: green is cheap, pink is expensive"),
+    "limits": ("limits (orange red)", "the way between the ends of each joint"),
+}
+INK = "#0072b2"
+TICK_SPACE = 16  # pixels between two labels of a plot's upright axis: on a phone there would be one alone
 THIN, THICK = 1.5, 5.0  # pixels
 THINNEST = 0.003  # m, half axis of an ellipsoid
 GOAL_SIZE = 0.03  # m, radius
@@ -83,20 +92,22 @@ class WebPage:
         gui.set_panel_label(title)
         self._heading = gui.add_markdown("waiting for the robot")
         self._figures = gui.add_markdown("")
-        empty = (np.zeros(1), np.zeros(1))
-        self._plots = {
-            name: gui.add_uplot(
-                empty,
-                (self._viser.uplot.Series(label="s"), self._viser.uplot.Series(label=label, stroke="#0072b2", width=2)),
-                scales={"x": self._viser.uplot.Scale(time=False)},
-                aspect=3.2,
-            )
-            for name, label, _ in PLOTTED
-        }
-        self._shown = {
-            name: gui.add_checkbox(name, True) for name in ("plan", "tube", "futures", "candidates", "limits")
-        }
+        self._plots = {name: self._add_plot(label) for name, label, _ in PLOTTED}
+        self._shown = {name: gui.add_checkbox(label, True, hint=about) for name, (label, about) in SHOWN.items()}
+        self._goal_note = gui.add_markdown("The orange ball is the goal.", visible=False)
         self._trials = gui.add_markdown("")
+
+    def _add_plot(self, label: str) -> Any:
+        """A plot over time: a dot is a tick; lines between them are pale, since between trials they mean nothing."""
+        uplot = self._viser.uplot
+        dots = {"show": True, "size": 3, "stroke": INK, "fill": INK}
+        return self._server.gui.add_uplot(
+            (np.zeros(1), np.zeros(1)),
+            (uplot.Series(label="s"), uplot.Series(label=label, stroke=f"{INK}40", width=1, points=dots)),
+            scales={"x": uplot.Scale(time=False)},
+            axes=(uplot.Axis(), uplot.Axis(space=TICK_SPACE)),
+            aspect=3.2,
+        )
 
     def _build_robot(self) -> None:
         scene = self._server.scene
@@ -237,7 +248,7 @@ class WebPage:
         self._tube.visible = True
 
     def _draw_goal(self, scene: Scene) -> None:
-        self._goal.visible = scene.goal is not None
+        self._goal.visible = self._goal_note.visible = scene.goal is not None
         if scene.goal is not None:
             self._goal.position = scene.goal
 
@@ -262,7 +273,7 @@ def trials_table(trials: Sequence[Mapping[str, float]]) -> str:
     """Figures of the trials that have ended, as Markdown."""
     if not trials:
         return ""
-    lines = ["trial | cost | on target s | solved", "---: | ---: | ---: | ---"]
+    lines = ["trial | cost | on target s | solved", "---: | ---: | ---: | ---:"]
     for trial in trials:
         solved = "yes" if trial.get("solved") else "no"
         cost, held = trial.get("cost", np.nan), trial.get("time_on_target", np.nan)

@@ -94,6 +94,23 @@ def test_figures_are_written_and_plotted_once(page):
     assert trials_table([]) == ""
 
 
+def test_a_newcomer_can_read_the_page(page):
+    """Colours are named, the goal where there is one; plots have a scale, and no line that nobody has measured."""
+    shown = {name: box.label for name, box in page._shown.items()}
+    assert set(shown) == {"plan", "tube", "futures", "candidates", "limits"}
+    assert all(label.startswith(f"{name} (") for name, label in shown.items())
+    assert all(box.hint for box in page._shown.values())
+    page.draw(a_scene(), {}, [])
+    assert page._goal_note.visible
+    page.draw(Scene("world", 0, X, KINEMATICS.point(X)), {}, [])
+    assert not page._goal_note.visible
+    for plot in page._plots.values():
+        assert plot.axes[1]["space"] <= 20, "at 390 pixels two labels are to fit"
+        assert (
+            plot.series[1]["points"]["show"] and plot.series[1]["stroke"] == plot.series[1]["points"]["stroke"] + "40"
+        )
+
+
 def test_a_persons_turn_is_told_and_the_servers_own_is_not(page):
     turned = []
     knobs = [
