@@ -4,7 +4,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,12 +21,14 @@ from trajectory_msgs.msg import JointTrajectory
 
 from mbrl_ros.benchmarks.faults.disturbances import Disturbance
 from mbrl_ros.benchmarks.faults.topics import original, relayed
+from mbrl_ros.errors import MbrlError
 from mbrl_ros.nodes.command_output import command_output
 from mbrl_ros.nodes.conversions import to_time
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, LATCHED, RELIABLE
 from mbrl_ros.robots.description import RobotDescription
 
 FLUSH_PERIOD = 5e-3  # s, how exact a delay is
+ANSWER = 20.0  # s, longest wait for the thread that serves the stranger
 FLOOD_PERIOD = 0.02  # s between two foreign messages
 
 
@@ -128,16 +130,31 @@ class Stranger(Node):
     def begin(self, topic: str, messages: Sequence[Any], fresh: bool) -> None:
         """Publish these messages again and again on a topic; fresh: with the stamps of now."""
         self.sent, (kind, qos) = 0, self._topics[topic]
-        publisher = self.create_publisher(kind, topic, qos)
-        turns = itertools.cycle(messages)
-        self._flood = publisher, self.create_timer(FLOOD_PERIOD, lambda: self._send(publisher, turns, fresh))
+
+        def speak() -> None:
+            publisher, turns = self.create_publisher(kind, topic, qos), itertools.cycle(messages)
+            self._flood = publisher, self.create_timer(FLOOD_PERIOD, lambda: self._send(publisher, turns, fresh))
+
+        self._in_its_thread(speak)
 
     def end(self) -> None:
         """Fall silent and leave the topic."""
-        publisher, timer = self._flood
-        self.destroy_timer(timer)
-        self.destroy_publisher(publisher)
-        self._flood = None
+
+        def leave() -> None:
+            publisher, timer = self._flood
+            self.destroy_timer(timer)
+            self.destroy_publisher(publisher)
+            self._flood = None
+
+        self._in_its_thread(leave)
+
+    def _in_its_thread(self, work: Callable[[], None]) -> None:
+        """Have the executor do it: what is destroyed while its thread waits for it ends that thread."""
+        task, end = self.executor.create_task(work), time.monotonic() + ANSWER
+        while not task.done():
+            if time.monotonic() > end:
+                raise MbrlError(f"stranger: nobody serves it, for {ANSWER:g} s")
+            time.sleep(1e-3)
 
     def _send(self, publisher: Any, turns: Any, fresh: bool) -> None:
         if publisher.get_subscription_count():

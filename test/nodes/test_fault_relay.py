@@ -14,6 +14,7 @@ from std_msgs.msg import Float64MultiArray
 
 from mbrl_ros.benchmarks.faults.actions import NotANumber
 from mbrl_ros.benchmarks.faults.disturbances import Delayed, Silent
+from mbrl_ros.errors import MbrlError
 from mbrl_ros.nodes.command_output import command_output
 from mbrl_ros.nodes.conversions import from_command, to_command, to_status
 from mbrl_ros.nodes.fault_observer import FaultObserver, Served
@@ -151,3 +152,25 @@ def test_a_link_that_turns_commands_into_nan_does_so_in_the_field_of_the_interfa
     ((_, wrong),) = NotANumber(robot.command_interface).take(genuine, 1.0)
     assert np.isnan(from_command(wrong, robot.actuators, robot.command_interface)).all()
     assert np.isfinite(from_command(genuine, robot.actuators, robot.command_interface)).all(), "a copy"
+
+
+def test_the_stranger_comes_and_goes_while_its_thread_is_busy(bench):
+    """A publisher that is destroyed while the executor waits for it would end the thread in silence."""
+    served, others = bench
+    stranger, got = served.add(Stranger(CARTPOLE, served.context)), []
+    others.create_subscription(JointState, "command", got.append, RELIABLE)
+    others.create_timer(1e-3, lambda: None)
+    served.start()
+    for k in range(30):
+        stranger.begin("command", [to_command(0, ("a",), [float(k)])], fresh=True)
+        until(lambda: stranger.sent)
+        stranger.end()
+    until(lambda: got and got[-1].effort[0] == 29.0)
+
+
+def test_a_stranger_whose_thread_has_ended_says_so(bench, monkeypatch):
+    served, _ = bench
+    stranger = served.add(Stranger(CARTPOLE, served.context))
+    monkeypatch.setattr("mbrl_ros.nodes.fault_relay.ANSWER", 0.1)
+    with pytest.raises(MbrlError, match="nobody serves it"):
+        stranger.begin("command", [to_command(0, ("a",), [1.0])], fresh=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mbrl_ros.benchmarks.faults.actions import Kill, Scene, wait_for
+from mbrl_ros.benchmarks.faults.actions import Flood, Kill, Scene, wait_for
 from mbrl_ros.benchmarks.faults.catalogue import Fault, catalogue
 from mbrl_ros.benchmarks.faults.live_graph import LiveGraph, is_kinematic
 from mbrl_ros.benchmarks.faults.recording import (
@@ -225,6 +225,8 @@ def judge(row: Row, fault: Fault, scene: Scene, seen: Recording, began: float, e
         problems.append("no safe action came")
     elif fault.periods and row.control_periods is not None and row.control_periods > fault.periods:
         problems.append(f"the safe action came after {row.control_periods} periods; allowed are {fault.periods:g}")
+    if isinstance(fault.action, Flood) and not scene.stranger.sent:
+        problems.append("no damaged message was sent")
     if fault.said and not row.reason:
         problems.append(f"nothing was published with '{fault.said}' in it")
     row.problem = "; ".join(filter(None, problems))
