@@ -264,7 +264,7 @@ class MpcController(ManagedNode):
         """Use the model that the newest transitions make likely."""
         model = self.adapter.take(pairs)
         if model is not None:
-            self.controller.use(model)
+            self.controller.use(self.prepared(model))  # parameters may have changed since its fit
 
     def publish_tick(self, stamp_ns: int, act_ns: int, tick: Tick) -> None:
         """Publish the plan and the figures of a tick, after the command."""

@@ -264,9 +264,12 @@ class PlannerReplay:
         """Take up the model that the recorded tick has used."""
         if version != self.version:
             model = self.recording.models[version].model
-            prepared = model.with_threads(self.config.threads).with_propagation(self.config.propagation)
-            self.controller.use(self.adapter.use(prepared))
+            self.controller.use(self.adapter.use(self.prepared(model)))
             self.version = version
+
+    def prepared(self, model: Any) -> Any:
+        """The model as the parameters of this moment want it used."""
+        return model.with_threads(self.config.threads).with_propagation(self.config.propagation)
 
     def follow_changes(self, time_ns: int) -> None:
         """Take up parameters that were changed before a command was sent."""
@@ -277,7 +280,7 @@ class PlannerReplay:
         dynamics: Any = self.controller.problem.dynamics
         self.controller.planner = self.new_planner()
         self.controller.problem = make_problem(config, groups, self.robot)
-        self.controller.use(dynamics if dynamics is None else dynamics.with_propagation(config.propagation))
+        self.controller.use(dynamics if dynamics is None else self.prepared(dynamics))
 
     def adapt(self, stamp_ns: int) -> None:
         """Use the model that the transitions before this tick make likely."""
@@ -292,4 +295,4 @@ class PlannerReplay:
             pairs += self.pairer.observe(stamp_ns, observed.values)
         model = self.adapter.take(pairs)
         if model is not None:
-            self.controller.use(model)
+            self.controller.use(self.prepared(model))

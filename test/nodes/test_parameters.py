@@ -58,6 +58,14 @@ def test_a_dynamic_parameter_changes_the_cost_of_the_next_plan(controller):
     assert controller.controller.problem.risk(np.array([[1.0], [3.0]])) == 3.0
 
 
+def test_a_model_adapted_since_is_planned_with_as_the_parameters_now_say(controller, monkeypatch):
+    fitted = controller.controller.problem.dynamics.with_propagation("mean")
+    monkeypatch.setattr(controller.adapter, "take", lambda pairs: fitted)
+    assert set_parameters(controller, propagation="ts_inf").successful
+    controller.adapt([])
+    assert controller.controller.problem.dynamics.propagation == "ts_inf"
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
