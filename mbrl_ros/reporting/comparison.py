@@ -225,9 +225,17 @@ def differences_html(entries: Sequence[Entry]) -> str:
 
 
 def differences(runs: Sequence[Parameters]) -> dict[str, list[str]]:
-    """Parameters that are not the same in all runs with their values; one that all nodes share is there once."""
-    flat = [{f"{node}.{name}": v for node, values in run.items() for name, v in values.items()} for run in runs]
-    found: dict[str, list[str]] = {}
+    """Parameters that are not the same in all runs with their values; one that all nodes share is there once.
+
+    Of a node that not all runs had, such as a recorder, it is said who had it: its parameters would hide the others.
+    """
+    everywhere = set.intersection(*(set(run) for run in runs))
+    flat = [
+        {f"{node}.{name}": v for node, values in run.items() if node in everywhere for name, v in values.items()}
+        for run in runs
+    ]
+    others = sorted(set().union(*runs) - everywhere)
+    found = {f"node {node}": ["yes" if node in run else NOTHING for run in runs] for node in others}
     for key in sorted(set().union(*flat)):
         name = key.split(".", 1)[1]
         values = [said(run.get(key)) for run in flat]

@@ -76,6 +76,14 @@ def test_parameters_that_only_some_runs_have_and_nodes_that_disagree():
     assert comparison.differences([one, one]) == {}
 
 
+def test_a_node_that_only_some_runs_had_is_one_row():
+    alone = {"mpc_controller": {"horizon": 8, "seed": 1}}
+    watched = {"mpc_controller": {"horizon": 9, "seed": 1}, "recorder": {"seed": 2, "filter.gate": 0.9, "bag": ""}}
+    expected = {"horizon": ["8", "9"], "node recorder": [comparison.NOTHING, "yes"]}
+    assert comparison.differences([alone, watched]) == expected
+    assert comparison.differences([watched, watched]) == {}
+
+
 def test_a_run_that_cannot_be_read_is_a_row_with_its_reason(folders):
     (folders[1] / "summary.json").write_text("{")
     text = report_on(folders).read_text()

@@ -131,6 +131,19 @@ def test_how_far_away_it_stays_is_said(tmp_path, x, y, elbow, distance):
     assert said == pytest.approx(best, rel=0.02)
 
 
+def test_of_fewer_joints_the_nearest_place_is_said_however_they_are_turned(tmp_path):
+    """The elbow may bend to one side alone; the way that turns best is not the one that comes nearest."""
+    kinematics = planar(tmp_path, (1.5, 2.6), (-0.5, 0.5))
+    found = search(kinematics, at(0.5, 0.0, 3.0))
+    distances = np.linalg.norm(
+        kinematics.point(np.hstack([found.q, np.zeros_like(found.q)]))[:, :2] - [0.5, 0.0], axis=1
+    )
+    corner = np.linalg.norm(kinematics.point(np.array([-0.5, 1.5, 0.0, 0.0]))[:2] - [0.5, 0.0])
+    assert corner == pytest.approx(distances.min(), abs=1e-6)
+    with pytest.raises(ConfigError, match=f"found is {corner:.3g} m away"):
+        found.result()
+
+
 def test_three_links_in_the_plane_come_to_the_place_and_turn_as_asked(tmp_path):
     joints = [turning("a", "0 0 0"), turning("b", "0.3 0 0"), turning("c", "0.2 0 0")]
     kinematics = arm(tmp_path, joints, [2.5] * 3, link="link_c", point=(0.1, 0.0, 0.0))
