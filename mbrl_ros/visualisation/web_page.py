@@ -42,7 +42,7 @@ SHOWN = {  # what can be switched off: its name on the page, and what it is
     "limits": ("limits (orange red)", "the way between the ends of each joint"),
 }
 INK = "#0072b2"
-TICK_SPACE = 16  # pixels between two labels of a plot's upright axis: on a phone there would be one alone
+PLOT_HEIGHT, TICK_SPACE = 125, 16  # pixels, of a plot and between two labels: on a phone there was one label alone
 THIN, THICK = 1.5, 5.0  # pixels
 THINNEST = 0.003  # m, half axis of an ellipsoid
 GOAL_SIZE = 0.03  # m, radius
@@ -106,7 +106,7 @@ class WebPage:
             (uplot.Series(label="s"), uplot.Series(label=label, stroke=f"{INK}40", width=1, points=dots)),
             scales={"x": uplot.Scale(time=False)},
             axes=(uplot.Axis(), uplot.Axis(space=TICK_SPACE)),
-            aspect=3.2,
+            height=PLOT_HEIGHT,
         )
 
     def _build_robot(self) -> None:

@@ -70,6 +70,7 @@ def test_a_pose_becomes_joint_positions_that_bring_the_tip_there(make):
     timers = len(list(node.timers))
     send(node, 0.35, 0.25, frame="base")
     assert list(node.groups["task"].goal) == AT_FIRST, "not yet: a round at a time"
+    assert node.goal.search.near.tolist() == AT_FIRST, "of several ways the nearest to the goal in force"
     goal = search(node)
     np.testing.assert_allclose(tip(goal), [0.35, 0.25], atol=1e-5)
     assert goal[2:] == [0.0, 0.0] and node.last_refused == ""

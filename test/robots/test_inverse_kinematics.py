@@ -1,5 +1,7 @@
 """Inverse kinematics: beside closed forms, scipy and forward kinematics; what is out of reach is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
@@ -185,6 +187,18 @@ def test_joints_that_slide_turn_without_end_or_mimic(tmp_path):
     goal = kinematics.pose(np.array([2.8, 0.25, 0.0, 0.0]))
     q, *_ = solve(kinematics, goal)
     np.testing.assert_allclose(q, [2.8, 0.25], atol=1e-6)
+
+
+def test_a_joint_that_moves_the_point_only_through_one_that_mimics_it(tmp_path):
+    """The point is on the finger that follows the other finger."""
+    kinematics = arm(tmp_path, [turning("b", "0.3 0 0", mimic='<mimic joint="a" multiplier="2"/>')], [1.0], ("b",))
+    text = kinematics.robot.urdf.read_text()
+    other = JOINT.format("a", "0 0 0", "base", "link_a", "0 0 1", "revolute", "")
+    kinematics.robot.urdf.write_text(text.replace("</robot>", f"{other}</robot>"))
+    robot = replace(kinematics.robot, joints=("a",), actuators=("a",))
+    kinematics = Kinematics(robot, "link_b", (0.1, 0.0, 0.0))
+    found = search(kinematics, at(0.3 + 0.1 * np.cos(0.8), 0.1 * np.sin(0.8))).result()
+    assert found.joints == pytest.approx({"a": 0.4}, abs=1e-6)
 
 
 def test_joints_beyond_the_point_stay_out_of_it(tmp_path):
