@@ -29,7 +29,7 @@ from mbrl_ros.robots.description import RobotDescription
 
 FLUSH_PERIOD = 5e-3  # s, how exact a delay is
 ANSWER = 20.0  # s, longest wait for the thread that serves the stranger
-FLOOD_PERIOD = 0.02  # s between two foreign messages
+FLOOD_SHARE = 0.4  # of a control period between two foreign messages
 
 
 SENSORS = {"JointState": JointState, "Odometry": Odometry, "PoseStamped": PoseStamped, "Imu": Imu}
@@ -114,7 +114,7 @@ class Stranger(Node):
 
     def __init__(self, robot: RobotDescription, context: rclpy.Context) -> None:
         super().__init__("stranger", context=context)
-        self._topics = inputs(robot)
+        self._topics, self._period = inputs(robot), FLOOD_SHARE * robot.dt
         self.samples: dict[str, Any] = {}
         self._flood: Any = None
         self.sent = 0
@@ -133,7 +133,7 @@ class Stranger(Node):
 
         def speak() -> None:
             publisher, turns = self.create_publisher(kind, topic, qos), itertools.cycle(messages)
-            self._flood = publisher, self.create_timer(FLOOD_PERIOD, lambda: self._send(publisher, turns, fresh))
+            self._flood = publisher, self.create_timer(self._period, lambda: self._send(publisher, turns, fresh))
 
         self._in_its_thread(speak)
 
@@ -150,7 +150,9 @@ class Stranger(Node):
 
     def _in_its_thread(self, work: Callable[[], None]) -> None:
         """Have the executor do it: what is destroyed while its thread waits for it ends that thread."""
-        task, end = self.executor.create_task(work), time.monotonic() + ANSWER
+        executor = self.executor
+        assert executor is not None, "the stranger is served"
+        task, end = executor.create_task(work), time.monotonic() + ANSWER
         while not task.done():
             if time.monotonic() > end:
                 raise MbrlError(f"stranger: nobody serves it, for {ANSWER:g} s")

@@ -96,8 +96,10 @@ class Flood:
         scene.stranger.begin(self.topic, self.messages(scene), fresh=self.kind != "numbers")
 
     def end(self, scene: Scene) -> None:
-        """See Action."""
+        """See Action; invalid commands in a row may have latched a stop."""
         scene.stranger.end()
+        if self.topic == "command":
+            scene.operator.call("reset")
 
 
 @dataclass

@@ -28,7 +28,7 @@ LINK = "link_watchdog"
 BESIDE_GRAPH = tuple(spec.name for spec in (RECORDER, VISUALIZER, WEB_VIEW, MANAGER))  # nobody may depend on them
 GUARDED = "guarded_commands"  # where docs/safety.md puts the link watchdog behind the guard
 STAND_IN = "fault_robot"  # in place of the simulator for robots that PyBullet does not simulate
-SMALL = {  # what it learns does not matter here; the machine is to be able to hold the rate
+SMALL: dict[str, dict[str, Any]] = {  # what it learns does not matter here; the machine is to be able to hold the rate
     "mpc_controller": {"horizon": 8, "cem.samples": 16, "cem.rounds": 2, "cem.elites": 4},
     "model_learner": {
         "refit_every": 15,
@@ -38,7 +38,9 @@ SMALL = {  # what it learns does not matter here; the machine is to be able to h
     },
     "trial_manager": {"trials": 10000, "stop_after_solved": 10000, "base_trials": 0},
 }
-UNATTENDED = {  # for a stand-in: nobody starts trials or resets stops, and a planner would soon rest at its goal
+UNATTENDED: dict[
+    str, dict[str, Any]
+] = {  # for a stand-in: nobody starts trials or resets stops, and a planner would soon rest at its goal
     "trial_manager": {"base_trials": 10000, "operator": False},
     "command_guard": {"guard.state_action": "none"},
 }
@@ -152,7 +154,11 @@ def matrix_parameters(robot: RobotDescription) -> dict[str, dict[str, Any]]:
     """Parameters by node with which the matrix runs a robot."""
     if not is_kinematic(robot):
         return SMALL
-    layers = (safe_defaults(robot), SMALL, UNATTENDED)  # as on the robot, without an operator
+    layers: tuple[dict[str, dict[str, Any]], ...] = (
+        safe_defaults(robot),
+        SMALL,
+        UNATTENDED,
+    )  # as on the robot, without an operator
     return {
         node: {k: v for layer in layers for k, v in layer.get(node, {}).items()}
         for node in (spec.name for spec in GRAPH)
