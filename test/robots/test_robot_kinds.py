@@ -59,7 +59,13 @@ def test_a_velocity_controlled_joint(tmp_path):
     robot = load(tmp_path, ARM | {"command_interface": "velocity", "velocity_limit": [1.0, 3.0]})
     assert (robot.u_min.tolist(), robot.u_max.tolist()) == ([-3.0], [3.0])
     assert robot.output_topic == "velocity_controller/commands"
-    assert limits_of(robot, GuardConfig(velocity_margin=0.5)).velocity.tolist() == [0.5, 1.5], "no urdf: the YAML's"
+    limits = limits_of(robot, GuardConfig(velocity_margin=0.5))
+    assert (limits.command_low.tolist(), limits.command_high.tolist()) == ([-1.5], [1.5]), (
+        "no urdf: the YAML's, less the margin"
+    )
+    assert limits.velocity.tolist() == [1.0, 3.0], (
+        "a joint that does as it is told, with noise, is not beyond its limits"
+    )
 
 
 def test_a_base_driven_by_twists(tmp_path):
