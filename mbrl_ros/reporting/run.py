@@ -12,6 +12,7 @@ import yaml
 
 from mbrl_ros.config import build
 from mbrl_ros.data.store_format import read_robot_rows
+from mbrl_ros.data.transition_store import to_transitions
 from mbrl_ros.errors import MbrlError, lookup
 from mbrl_ros.models.base import LearnedModel
 from mbrl_ros.reporting.prediction import HORIZON, load_models, unbroken
@@ -141,8 +142,7 @@ def stored_rows(run: Run, robot: RobotDescription) -> tuple[np.ndarray, Transiti
     """All transitions with their trials: of the store, or where it cannot be read those that the trials show."""
     path = run.folder / TRANSITIONS
     if path.exists() and (rows := run.attempt(lambda: read_robot_rows(path, robot.name, robot.layout))) is not None:
-        x, u, x_next = (np.array([getattr(r, n) for r in rows]).reshape(len(rows), -1) for n in ("x", "u", "x_next"))
-        return np.array([r.trial for r in rows]), Transitions(x, u, x_next, np.array([r.trajectory for r in rows]))
+        return np.array([row.trial for row in rows], int), to_transitions(rows, robot.layout)
     shown = [(index, unbroken(trial)) for index, trial in run.trials.items() if run.fits_robot(index)]
     if not shown:
         return None

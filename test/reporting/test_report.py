@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from mbrl_ros.data.transition_store import TransitionStore
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.reporting import report, run_folder, svg
 from mbrl_ros.reporting.page import Content, render
@@ -180,6 +181,18 @@ def test_interrupted_before_any_trial(tmp_path, runs, fast_animation):
     assert "parameters: No such file or directory" in text
     assert not {"img", "svg"} & {tag for tag, _ in page.tags}
     assert fast_animation == []
+
+
+def test_interrupted_before_any_transition_leaves_an_empty_store_and_a_report(tmp_path, runs):
+    robot = load_robot("cartpole")
+    write_summary(runs.summarise(ended="interrupted"), tmp_path)
+    TransitionStore(tmp_path / run_folder.TRANSITIONS, robot.name, robot.layout).close()
+    text, _ = make(tmp_path)
+    assert "No trial was finished" in text
+    known, transitions = read_run(tmp_path).rows
+    assert (
+        len(known) == 0 and transitions.x.shape == (0, robot.layout.nx) and transitions.u.shape == (0, robot.layout.nu)
+    )
 
 
 def test_base_policy_only_animates_the_base_policy(tmp_path, runs, fast_animation):
