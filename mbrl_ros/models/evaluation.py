@@ -34,7 +34,7 @@ def one_step_error(model: SampledModel, transitions: Transitions) -> float:
         transitions: n transitions, unseen ones for an honest figure.
 
     Returns:
-        Error in standard deviations of ``x_next`` in the data; NaN without data.
+        Error in standard deviations of ``x_next`` in the data; NaN for fewer than two transitions, which have none.
     """
     return multi_step_error(model, transitions, 1)
 
@@ -51,10 +51,11 @@ def multi_step_error(model: SampledModel, transitions: Transitions, horizon: int
         horizon: periods, 1 or more.
 
     Returns:
-        Error in standard deviations of ``x_next`` in the data; NaN where no trajectory is long enough.
+        Error in standard deviations of ``x_next`` in the data; NaN where no trajectory is long enough, and for fewer
+        than two transitions, which have no standard deviation.
     """
     first = starts(transitions.trajectory, horizon)
-    if len(first) == 0:
+    if len(first) == 0 or len(transitions) < 2:
         return float("nan")
     actions = transitions.u[first[:, None] + np.arange(horizon)]  # (n, H, nu)
     predicted = np.stack(

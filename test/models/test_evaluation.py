@@ -62,3 +62,8 @@ def test_the_unit_is_the_spread_of_the_data():
 def test_nan_where_no_trajectory_is_long_enough():
     assert np.isnan(multi_step_error(Members(), recorded(), 10))
     assert np.isnan(one_step_error(Members(), recorded()[:0]))
+
+
+def test_one_transition_alone_has_no_spread_to_be_measured_by():
+    assert np.isnan(one_step_error(Members(), recorded()[:1]))
+    assert np.isfinite(one_step_error(Members(), recorded()[:2]))
