@@ -8,7 +8,18 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from mbrl_ros.commands import MODULES, add_commands, add_paused, add_record, add_remote_learner, add_web, run
+from mbrl_ros.commands import (
+    MODULES,
+    above_zero,
+    add_commands,
+    add_paused,
+    add_record,
+    add_remote_learner,
+    add_web,
+    new_file,
+    positive,
+    run,
+)
 from mbrl_ros.errors import MbrlError
 
 STUDIES = {  # study -> module with its `run_benchmark`
@@ -35,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add_swingup(studies.add_parser("swingup", help="experience until solved, seed by seed"))
     closed_loop = studies.add_parser("closed_loop", help="each planner and option of CEM on the known cart-pole")
     closed_loop.add_argument("--seeds", type=positive, default=5, help="seeds 0 .. N-1 (default 5)")
-    closed_loop.add_argument("--json", type=Path, help="write one row a case to this file")
+    closed_loop.add_argument("--json", type=new_file, help="write one row a case to this file")
     add_planners(studies.add_parser("planners", help="time of a decision, beside the peers"))
     add_models(studies.add_parser("models", help="time to fit, error and coverage of the models, beside mbrl-lib"))
     add_adaptation(studies.add_parser("adaptation", help="the robot changes in the midst of a trial"))
@@ -94,8 +105,8 @@ def add_report(report: argparse.ArgumentParser) -> None:
 
 def add_swingup(swingup: argparse.ArgumentParser) -> None:
     """Arguments of ``mbrl_ros bench swingup``."""
-    swingup.add_argument("--seeds", type=int, default=10, help="seeds 0 .. N-1 (default 10)")
-    swingup.add_argument("--trials", type=int, default=12, help="largest number of trials a seed (default 12)")
+    swingup.add_argument("--seeds", type=positive, default=10, help="seeds 0 .. N-1 (default 10)")
+    swingup.add_argument("--trials", type=positive, default=12, help="largest number of trials a seed (default 12)")
     swingup.add_argument("--planner", default="cem", help="planner (default cem)")
     swingup.add_argument(
         "--model",
@@ -108,7 +119,7 @@ def add_swingup(swingup: argparse.ArgumentParser) -> None:
     )
     swingup.add_argument("--robot", default="cartpole", help="robot (default cartpole)")
     swingup.add_argument("--params-file", type=Path, help="ROS parameter file")
-    swingup.add_argument("--json", type=Path, help="write one row a seed to this file")
+    swingup.add_argument("--json", type=new_file, help="write one row a seed to this file")
 
 
 def add_adaptation(adaptation: argparse.ArgumentParser) -> None:
@@ -116,9 +127,9 @@ def add_adaptation(adaptation: argparse.ArgumentParser) -> None:
     adaptation.add_argument("--seeds", type=positive, default=5, help="seeds 0 .. N-1 (default 5)")
     adaptation.add_argument("--planner", default="cem", help="planner (default cem)")
     adaptation.add_argument("--model", default="gaussian_process", help="dynamics model (default gaussian_process)")
-    adaptation.add_argument("--factor", type=float, default=2.0, help="what the pole's mass is multiplied with")
+    adaptation.add_argument("--factor", type=above_zero, default=2.0, help="what the pole's mass is multiplied with")
     adaptation.add_argument("--memory", type=float, default=1.0, help="memory of the adaptation in s (default 1)")
-    adaptation.add_argument("--json", type=Path, help="write one row a run to this file")
+    adaptation.add_argument("--json", type=new_file, help="write one row a run to this file")
 
 
 def add_planners(planners: argparse.ArgumentParser) -> None:
@@ -126,8 +137,8 @@ def add_planners(planners: argparse.ArgumentParser) -> None:
     planners.add_argument("--with-peers", action="store_true", help="install the peers from PyPI and time them too")
     planners.add_argument("--cases", nargs="+", metavar="CASE", help="some of the cases (default all)")
     planners.add_argument("--repeats", type=positive, default=20, help="most turns of a case (default 20)")
-    planners.add_argument("--json", type=Path, help="write one row a case and planner to this file")
-    planners.add_argument("--plot", type=Path, help="draw the ratios into this file")
+    planners.add_argument("--json", type=new_file, help="write one row a case and planner to this file")
+    planners.add_argument("--plot", type=new_file, help="draw the ratios into this file")
 
 
 def add_models(models: argparse.ArgumentParser) -> None:
@@ -138,7 +149,7 @@ def add_models(models: argparse.ArgumentParser) -> None:
         "--sizes", nargs="+", type=positive, metavar="N", help="transitions (default 60 120 300 1000 5000)"
     )
     models.add_argument("--seeds", type=positive, default=3, help="seeds 0 .. N-1 (default 3)")
-    models.add_argument("--json", type=Path, help="write one row a model, size and seed to this file")
+    models.add_argument("--json", type=new_file, help="write one row a model, size and seed to this file")
 
 
 def add_faults(faults: argparse.ArgumentParser) -> None:
@@ -148,28 +159,22 @@ def add_faults(faults: argparse.ArgumentParser) -> None:
     faults.add_argument("--repeats", type=positive, default=1, help="how often each fault happens (default 1)")
     faults.add_argument("--seed", type=int, default=0, help="of the moments of the faults (default 0)")
     faults.add_argument("--list", action="store_true", help="say the names of the faults and end")
-    faults.add_argument("--json", type=Path, help="write one row a fault to this file")
+    faults.add_argument("--json", type=new_file, help="write one row a fault to this file")
 
 
 def add_parameters(parameters: argparse.ArgumentParser) -> None:
     """Arguments of ``mbrl_ros bench parameters``."""
     parameters.add_argument("--count", type=positive, default=1000, help="changes, 25 a second (default 1000)")
     parameters.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
-    parameters.add_argument("--json", type=Path, help="write all figures to this file")
+    parameters.add_argument("--json", type=new_file, help="write all figures to this file")
 
 
 def add_soak(soak: argparse.ArgumentParser) -> None:
     """Arguments of ``mbrl_ros bench soak``."""
-    soak.add_argument("--minutes", type=float, default=20.0, help="how long, from the first motion on (default 20)")
-    soak.add_argument("--json", type=Path, help="write all figures to this file")
-
-
-def positive(text: str) -> int:
-    """A whole number, at least 1."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+    soak.add_argument(
+        "--minutes", type=above_zero, default=20.0, help="how long, from the first motion on (default 20)"
+    )
+    soak.add_argument("--json", type=new_file, help="write all figures to this file")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,7 +32,8 @@ from mbrl_ros.graph import (
 )
 from mbrl_ros.models import model_class
 from mbrl_ros.planners import planner_class
-from mbrl_ros.reporting.run_folder import PARAMETERS, TRANSITIONS, create_run_folder
+from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY, TRANSITIONS, create_run_folder
+from mbrl_ros.reporting.summary import read_summary, solved_in_a_row
 from mbrl_ros.robots.description import load_robot
 
 EVERY_NODE = "/**"
@@ -252,10 +253,12 @@ def write_run_parameters(
         command_line: how the run was started, for the record.
 
     Raises:
-        MbrlError: the model to start from cannot be used, or the folder's store is damaged or of another robot.
+        MbrlError: the model to start from cannot be used, the folder's store is damaged or of another robot, or its
+            run has no trial left to make.
     """
-    start = prepare_start(parameters, output)
     main = parameters["trial_manager"]
+    refuse_ended(output, main["trials"], main["stop_after_solved"])
+    start = prepare_start(parameters, output)
     name = f"{Path(main['robot']).stem}_{main['planner']}_seed{main['seed']}_{datetime.now():%Y%m%d_%H%M%S}"
     folder = create_run_folder((output or Path("runs") / name).resolve())
     if start is not None:
@@ -268,6 +271,24 @@ def write_run_parameters(
         parameters[SIMULATOR]["start_time"] = began
     write_params_file(folder / PARAMETERS, parameters, namespace)
     return folder
+
+
+def refuse_ended(output: Path | None, trials: int, stop_after_solved: int) -> None:
+    """A run that has ended is left as it is, with the parameters that it had.
+
+    Raises:
+        ConfigError: it has nothing left to do.
+    """
+    if output is None or not (output / SUMMARY).exists():
+        return
+    made = read_summary(output).trials
+    if solved_in_a_row(made, stop_after_solved):
+        more = f"trial_manager.stop_after_solved above {stop_after_solved}"
+    elif len(made) >= trials:
+        more = f"trials above {len(made)}"
+    else:
+        return
+    raise ConfigError(f"output: the run in {output} has ended; expected another folder, or {more} to go on with it")
 
 
 def prepare_start(parameters: dict[str, dict[str, Any]], output: Path | None) -> Start | None:

@@ -67,7 +67,9 @@ def run_graph(
     remappings: Remappings = NO_REMAPPINGS,
 ) -> int:
     """Start the nodes with these parameters, show them until they have ended, write the report."""
-    if getattr(arguments, "web", False):
+    if not arguments.web and (arguments.web_port is not None or arguments.web_host is not None):
+        raise ConfigError("web_port, web_host: not allowed without --web")
+    if arguments.web:
         nodes = (*nodes, add_web_view(parameters, arguments))
     if arguments.record:
         nodes = (*nodes, add_recorder(parameters, arguments.params_file))
@@ -205,7 +207,7 @@ def refuse_company(session: Any, seconds: float = 0.0, guards: int = 0) -> None:
         session.serve(0.05)
     if session.others(guards):
         raise ConfigError(
-            "another graph is running in this ROS domain and namespace; "
+            f"another graph is running in this ROS domain ({os.environ.get('ROS_DOMAIN_ID') or 0}) and namespace; "
             "set ROS_DOMAIN_ID or --namespace to tell them apart"
         )
 

@@ -55,7 +55,34 @@ def test_another_graph_is_refused_before_ours_starts(found, own, refused):
             pass
 
     if refused:
-        with pytest.raises(ConfigError, match="another graph is running"):
+        with pytest.raises(ConfigError, match=r"another graph is running in this ROS domain \(\d+\)"):
             session.refuse_company(Monitor(), 0.0, own)
     else:
         session.refuse_company(Monitor(), 0.0, own)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "swingup", "--seeds", "0"], "--seeds: '0' is not allowed; expected a whole number, 1 or more"),
+        (["bench", "swingup", "--trials", "-1"], "--trials: '-1' is not allowed; expected a whole number, 1 or more"),
+        (["bench", "closed_loop", "--seeds", "two"], "--seeds: 'two' is not allowed; expected a whole number"),
+        (["bench", "soak", "--minutes", "0"], "--minutes: '0' is not allowed; expected a number above 0"),
+        (["bench", "soak", "--minutes", "inf"], "--minutes: 'inf' is not allowed; expected a number above 0"),
+        (["bench", "adaptation", "--factor", "x"], "--factor: 'x' is not allowed; expected a number above 0"),
+        (["bench", "swingup", "--json", "no/where.json"], "--json: 'no/where.json' is not allowed; expected the name"),
+        (["bench", "planners", "--plot", "/"], "--plot: '/' is not allowed; expected the name of a file"),
+        (["replay", "x", "--json", "no/where.json"], "--json: 'no/where.json' is not allowed; expected the name"),
+    ],
+)
+def test_a_wrong_argument_is_refused_at_once_with_what_is_allowed(words, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--web-port=9000", "--web-host=0.0.0.0"])
+def test_an_address_without_a_page_is_a_mistake(option, capsys, monkeypatch):
+    monkeypatch.setattr(session, "write_run_parameters", fail_with(AssertionError("nothing may be made")))
+    assert cli.main(["sim", option]) == 2
+    assert capsys.readouterr().err == "mbrl_ros: web_port, web_host: not allowed without --web\n"

@@ -12,6 +12,7 @@ from mbrl_ros.graph import GRAPH, MANAGED
 from mbrl_ros.models import model_class
 from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.params_file import check_namespace, manager_parameters, read_params_file, resolve, write_run_parameters
+from mbrl_ros.reporting.summary import RunSummary, TrialResult, write_summary
 from mbrl_ros.robots.description import load_robot
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "config" / "robots" / "examples"
@@ -227,3 +228,21 @@ def test_the_managers_nodes_are_all_but_a_fleets_learner(tmp_path):
         alone | {"lifecycle_manager": manager_parameters(alone, path)}, tmp_path / "run", "", ""
     )
     assert read_params_file(folder / "parameters.yaml")[1]["lifecycle_manager"]["managed"] == "command_guard"
+
+
+@pytest.mark.parametrize(
+    ("solved", "trials", "more"),
+    [((False, True, True), 12, "stop_after_solved above 2"), ((False, True, False), 3, "trials above 3")],
+)
+def test_a_run_that_has_ended_is_left_as_it_is(tmp_path, solved, trials, more):
+    results = [TrialResult(i, "mpc", 60, 3.0, 3.0 * i, 50.0, 2.0, yes) for i, yes in enumerate(solved)]
+    summary = RunSummary(
+        "cartpole", "cartpole_swingup", "cem", "m", 0, True, {}, "", 0.0, 20.0, "solved", "", tuple(results)
+    )
+    write_summary(summary, tmp_path)
+    with pytest.raises(ConfigError, match=f"output: the run in .* has ended; expected another folder, or .*{more}"):
+        write_run_parameters(resolve({"trials": trials}, None), tmp_path, "", "")
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+    parameters = resolve({"trials": 4}, None)
+    parameters["trial_manager"]["stop_after_solved"] = 3
+    assert write_run_parameters(parameters, tmp_path, "", "") == tmp_path

@@ -60,6 +60,8 @@ def run_seed(seed: int, memory: float, arguments: argparse.Namespace) -> dict[st
         command += ["--params-file", str(params), "--output", f"{folder}/run"]
         environment = dict(os.environ) | {"ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", str(DOMAIN))}
         finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if finished.returncode == 2:
+            raise MbrlError(finished.stderr.strip().removeprefix("mbrl_ros: "))
         try:
             summary = read_summary(Path(folder) / "run")
         except MbrlError as error:

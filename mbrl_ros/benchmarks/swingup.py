@@ -59,7 +59,7 @@ def run_seed(seed: int, model: str, arguments: argparse.Namespace) -> dict[str, 
         environment = dict(os.environ) | {"ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", str(DOMAIN))}
         finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if finished.returncode == 2:
-            raise MbrlError(finished.stderr.strip())
+            raise MbrlError(finished.stderr.strip().removeprefix("mbrl_ros: "))
         try:
             return {"robot": arguments.robot} | summary_row(read_summary(Path(folder)), model)
         except MbrlError as error:

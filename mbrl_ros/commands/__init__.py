@@ -1,6 +1,7 @@
 """Commands on recorded data and on real robots: their arguments. What they do is in a module each, loaded when due."""
 
 import argparse
+import math
 import os
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,34 @@ AS_NODES = {  # before numpy is loaded: with more threads, sums differ in their 
     "MKL_NUM_THREADS": "1",
 }
 PARTS = ("estimator", "learner", "planner")  # of a replay
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not allowed; expected a whole number, 1 or more")
+    return int(text)
+
+
+def above_zero(text: str) -> float:
+    """An argument that is a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not allowed; expected a number above 0")
+    return value
+
+
+def new_file(text: str) -> Path:
+    """An argument that names a file to write: said now and not after an hour of work that there is no such folder."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not allowed; expected the name of a file in a folder that exists"
+        )
+    return path
 
 
 def add_commands(commands: Any) -> None:
@@ -91,7 +120,7 @@ def add_replay(replay: argparse.ArgumentParser) -> None:
     replay.add_argument("--robot", help="robot: a name or the path of its YAML (default the recorded one)")
     replay.add_argument("--namespace", help="ROS namespace of the topics (default that of the bag's parameters)")
     replay.add_argument("--tolerance", type=float, help="difference that still counts as none (default 1e-9)")
-    replay.add_argument("--json", type=Path, help="write every figure to this file")
+    replay.add_argument("--json", type=new_file, help="write every figure to this file")
 
 
 def add_fit(fit: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """Asks services of a running graph, from outside of the graph."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,12 @@ from mbrl_ros.errors import MbrlError
 from mbrl_ros.nodes.parameters import plain
 
 FIND_TIMEOUT = 30.0  # s, longest wait until a service is found
+WHERE_TO_LOOK = "is the graph running, in ROS domain {} (ROS_DOMAIN_ID) and in that namespace (--namespace)?"
+
+
+def domain() -> str:
+    """The ROS domain of this process."""
+    return os.environ.get("ROS_DOMAIN_ID") or "0"
 
 
 class ServiceClient:
@@ -48,7 +55,7 @@ class ServiceClient:
         end = time.monotonic() + timeout
         while not client.service_is_ready():
             if time.monotonic() > end:
-                raise MbrlError(f"no {self._node.resolve_service_name(name)} here")
+                raise MbrlError(f"no {self._node.resolve_service_name(name)} here: {WHERE_TO_LOOK.format(domain())}")
             time.sleep(0.05)
         future = client.call_async(request)
         while not future.done():

@@ -21,7 +21,14 @@ from mbrl_ros.nodes.trial_notes import TrialNotes
 from mbrl_ros.nodes.trial_phase import TrialPhase, to_phase
 from mbrl_ros.nodes.trial_services import TrialServices
 from mbrl_ros.reporting.run_folder import SUMMARY, create_run_folder, save_trial
-from mbrl_ros.reporting.summary import RunSummary, TrialResult, read_summary, software_versions, write_summary
+from mbrl_ros.reporting.summary import (
+    RunSummary,
+    TrialResult,
+    read_summary,
+    software_versions,
+    solved_in_a_row,
+    write_summary,
+)
 
 CALL_TIMEOUT = 10.0  # s, longest wait for a service
 TRIAL_SLACK = 5.0  # s that a real-time trial may take beyond its length before it is given up
@@ -71,8 +78,7 @@ class TrialManager(TrialNotes):
 
     def solved(self) -> bool:
         """Whether enough trials in a row were solved."""
-        last = self.results[-self.config.stop_after_solved :]
-        return len(last) == self.config.stop_after_solved and all(r.solved for r in last)
+        return solved_in_a_row(self.results, self.config.stop_after_solved)
 
     def policy_of(self, index: int) -> str:
         """Who acts in a trial: the base policy in the first ones after the robot knew nothing."""

@@ -143,6 +143,11 @@ def experience_until_solved(trials: Sequence[TrialResult]) -> float | None:
     return None
 
 
+def solved_in_a_row(trials: Sequence[TrialResult], count: int) -> bool:
+    """Whether the last `count` trials were all solved, which ends a run."""
+    return len(trials) >= count and all(trial.solved for trial in trials[-count:])
+
+
 def score_trial(
     task: ScoredTask, states: np.ndarray, actions: np.ndarray, dt: float, duration: float
 ) -> tuple[float, float, bool]:

@@ -198,8 +198,15 @@ def robot_path(name_or_path: str) -> Path:
 
     Raises:
         UnknownNameError: no such robot; lists the known ones.
+        ConfigError: no such file.
     """
     path = Path(name_or_path)
+    if path.suffix == ".yml":
+        raise ConfigError(f"robot: {path} is not allowed; expected a file whose name ends in .yaml")
+    if (path.suffix == ".yaml" or path.name != name_or_path) and not path.is_file():
+        raise ConfigError(
+            f"robot: {path}: no such file; expected the path of a .yaml or one of: {', '.join(robot_names())}"
+        )
     if path.suffix != ".yaml":
         path = share_directory() / "config" / "robots" / f"{name_or_path}.yaml"
     if not path.is_file():

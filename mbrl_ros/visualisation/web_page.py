@@ -311,4 +311,7 @@ def check_address(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
-        raise ConfigError(f"web view: {host}:{port} cannot be used: {error.strerror}; choose another port") from None
+        raise ConfigError(
+            f"web view: {host}:{port} cannot be used: {error.strerror}; "
+            "expected an address of this machine and a port that is free"
+        ) from None

@@ -63,8 +63,9 @@ def test_one_model_and_the_benchmark_plant_without_options(commands):
 def test_a_users_mistake_ends_the_bench(monkeypatch, capsys):
     broken = subprocess.CompletedProcess([], 2, "", "mbrl_ros: unknown robot 'x'")
     monkeypatch.setattr(swingup.subprocess, "run", lambda *_args, **_kwargs: broken)
-    assert cli.main(["bench", "swingup", "--robot", "x"]) == 2
-    assert "unknown robot" in capsys.readouterr().err
+    for study in ("swingup", "adaptation"):
+        assert cli.main(["bench", study, *(["--robot", "x"] if study == "swingup" else [])]) == 2
+        assert capsys.readouterr().err == "mbrl_ros: unknown robot 'x'\n"
 
 
 def test_black_drops_is_the_benchmark_plant_at_its_own_rate_and_trial_length():

@@ -23,4 +23,7 @@ def test_where_nothing_runs_that_is_said(capsys, monkeypatch):
     monkeypatch.setenv("ROS_DOMAIN_ID", str(own_domain(__file__)))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     assert main(["trial", "stop", "--timeout", "0.3", "--namespace", "lab"]) == 2
-    assert capsys.readouterr().err == "mbrl_ros: no /lab/trial_manager/stop here\n"
+    assert capsys.readouterr().err == (
+        "mbrl_ros: no /lab/trial_manager/stop here: is the graph running, in ROS domain "
+        f"{own_domain(__file__)} (ROS_DOMAIN_ID) and in that namespace (--namespace)?\n"
+    )

@@ -62,6 +62,20 @@ def test_unknown_robot_lists_the_known():
     assert "cartpole" in robot_names()
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere.yaml", "robot: nowhere.yaml: no such file; expected the path of a .yaml or one of: cartpole,"),
+        ("robots/arm", "robot: robots/arm: no such file"),
+        ("arm.yml", "robot: arm.yml is not allowed; expected a file whose name ends in .yaml"),
+    ],
+)
+def test_a_path_that_is_none_is_not_taken_for_a_name(name, said):
+    with pytest.raises(ConfigError) as error:
+        load_robot(name)
+    assert str(error.value).startswith(said)
+
+
 def test_a_path_loads_what_the_name_loads(tmp_path, values):
     values["urdf"] = str(load_robot("cartpole").urdf)
     assert load(tmp_path, values) == load_robot("cartpole")
