@@ -100,6 +100,40 @@ def test_the_minimum_and_its_covariance_are_those_of_scipy():
     np.testing.assert_allclose(leverage[w.there].ravel(), hat, atol=1e-3)
 
 
+class Line:
+    """q' = q + z0 + z1 u, so that the objective is a quadratic."""
+
+    z0 = np.zeros(2)
+    prior_std = 2.0
+
+    def step(self, x, u, z):
+        return x + z[0] + z[1] * u
+
+    def linearize(self, x, u, z):
+        return np.ones((len(x), 1, 1)), np.stack([np.ones_like(u), u], axis=2)
+
+
+def test_the_expected_decrease_of_a_quadratic_is_its_decrease():
+    rng = np.random.default_rng(0)
+    w = shooting.Windows(rng.normal(size=(3, 6, 1)), rng.normal(size=(3, 5, 1)), np.ones((3, 6), bool))
+    search = shooting.Search(Line(), w, np.array([0.3]), np.inf)
+    z, starts = np.array([0.4, -1.0]), w.y[:, 0]
+    r, x = search.residuals(z, starts)
+    _, H, g, prior = search.normal_equations(z, r, x)
+    for damping in (1e-12, 0.5):
+        dz, ds = search.eliminated(H, g, prior, damping)
+        after = search.objective(z + dz, search.residuals(z + dz, starts + ds)[0])
+        assert search.expected(H, g, prior, dz, ds) == pytest.approx(search.objective(z, r) - after, rel=1e-9)
+
+
+def test_a_looser_tolerance_ends_a_search_earlier():
+    w = shooting.windows(recorded(2), 15)
+    search = shooting.Search(Spring(), w, np.array([0.02, 0.03]), 3.3)
+    _, _, rough, few = search.minimise(np.zeros(2), w.y[:, 0], 50, 0.1)
+    _, _, best, many = search.minimise(np.zeros(2), w.y[:, 0], 50)
+    assert few < many and best < rough < 2.0 * best
+
+
 def test_standard_errors_are_the_spread_over_many_data_sets():
     runs = [found(recorded(seed))[1] for seed in range(60)]
     z = np.array([r.z for r in runs])
