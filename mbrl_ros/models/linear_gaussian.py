@@ -155,8 +155,7 @@ class LinearGaussian(LearnedModel):
     @cached_property
     def _spread(self) -> np.ndarray:
         """Standard deviation in the data of the terms without the 1, then of the targets."""
-        a = self.arrays
-        return np.maximum(np.sqrt(np.diag(a["scatter"]) / a["count"]), SMALLEST_STD)
+        return spread(self.arrays["scatter"], self.arrays["count"].item(), len(self.layout.learned))
 
     @property
     def output_scale(self) -> np.ndarray:
@@ -186,6 +185,17 @@ class LinearGaussian(LearnedModel):
         _, linear, products = split(self.belief.mean, f.shape[1])
         slope = np.broadcast_to(linear, (len(f), *linear.shape))
         return slope + np.einsum("kij,bj->bki", products + products.swapaxes(1, 2), f) if self.quadratic else slope
+
+
+def spread(scatter: np.ndarray, count: float, ny: int) -> np.ndarray:
+    """Standard deviation in the data of the terms without the 1, then of the ny targets: (t + ny,).
+
+    A term that has not moved keeps its own unit. What it does is not known; in units of the hair by which it did move,
+    its first real move would be thousands, and the prior's doubt about it without bounds.
+    """
+    std = np.sqrt(np.diag(scatter) / count)
+    unmoved = np.concatenate([np.ones(len(std) - ny), np.full(ny, SMALLEST_STD)])
+    return np.where(std > SMALLEST_STD, std, unmoved)
 
 
 def term_count(features: int, quadratic: bool) -> int:

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mbrl_ros.errors import ConfigError
-from mbrl_ros.models.fitting import SMALLEST_STD, FitError, centred, checked
+from mbrl_ros.models.fitting import FitError, centred, checked
 from mbrl_ros.models.layout import StateLayout
-from mbrl_ros.models.linear_gaussian import LinearGaussian, LinearGaussianConfig, term_count, terms
+from mbrl_ros.models.linear_gaussian import LinearGaussian, LinearGaussianConfig, spread, term_count, terms
 from mbrl_ros.models.normal_inverse_wishart import Moments, NormalInverseWishart, log_evidence
 from mbrl_ros.types import Transitions
 
@@ -161,7 +161,7 @@ def strength_groups(features: int, config: LinearGaussianConfig) -> np.ndarray:
 
 def normalised(summary: Summary, ny: int) -> tuple[Moments, tuple[np.ndarray, np.ndarray]]:
     """Moments of (1, terms) and targets in zero mean and unit variance, and the mean and deviation taken out."""
-    std = np.maximum(np.sqrt(np.diag(summary.scatter) / summary.count), SMALLEST_STD)
+    std = spread(summary.scatter, summary.count, ny)
     scatter = summary.scatter / np.outer(std, std)
     t = len(std) - ny
     zz = np.zeros((t + 1, t + 1))

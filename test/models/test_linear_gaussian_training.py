@@ -181,6 +181,17 @@ def test_constant_and_collinear_inputs(config):
     assert np.abs(model.posterior(still.x, still.u)[0]).max() < 1e-6
 
 
+def test_doubt_about_an_input_that_never_moved_is_of_the_size_of_one_unit_of_it():
+    """A prior of unit variance for a move by one unit; in units of the smallest deviation it would be a thousand."""
+    data = world(40)
+    data.x[:, 0] = 0.3
+    model, _ = fit(data, LAYOUT, dataclasses.replace(CONFIG, members=50, relevance=False), 0)
+    moved = data.x[:1] + np.eye(4)[0]
+    apart = model.predict(moved, data.u[:1])[0] - model.predict(data.x[:1], data.u[:1])[0]
+    targets = data.x_next[:, [0, 3]] - data.x[:, [0, 3]]
+    assert np.all(apart.std(axis=0) < 3.0 * targets.std(axis=0))
+
+
 def test_a_summary_far_from_zero_keeps_its_digits():
     rng = np.random.default_rng(0)
     rows = 1e6 + rng.normal(size=(1000, 2))
