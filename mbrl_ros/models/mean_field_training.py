@@ -59,6 +59,14 @@ class Posterior:
         spread = (torch.exp(2.0 * self.rho) + self.mu**2) / (2.0 * self.prior**2)
         return (torch.log(self.prior) - self.rho + spread - 0.5).sum()
 
+    @torch.no_grad()
+    def add_divergence_gradient(self, weight: float) -> None:
+        """Add that of ``weight * divergence``, ``mu / s^2`` and ``sigma^2 / s^2 - 1``: far quicker than by autograd."""
+        assert self.mu.grad is not None and self.rho.grad is not None  # backward comes first
+        precision = self.prior**-2
+        self.mu.grad.addcmul_(self.mu, precision, value=weight)
+        self.rho.grad.addcmul_(torch.exp(2.0 * self.rho), precision, value=weight).sub_(weight)
+
 
 def fan_in(shapes: list[tuple[int, ...]]) -> torch.Tensor:
     """Inputs of the layer that each entry of a flat vector belongs to."""
@@ -108,9 +116,9 @@ def minimise(
         rows = torch.randint(len(z), (config.batch_size,), generator=generator)
         weight = config.kl_weight * min(1.0, (step + 1) / rising)
         loss = noise(posterior.sample(z[rows], generator), y[rows]).mean()
-        loss = loss + weight * posterior.divergence() / y.numel()
         require_finite(loss.item())
         adam.zero_grad()
         loss.backward()
+        posterior.add_divergence_gradient(weight / y.numel())
         torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         adam.step()

@@ -95,7 +95,7 @@ def bounded(raw: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor
 def negative_log_likelihood(error: torch.Tensor, log_var: torch.Tensor, beta: float) -> torch.Tensor:
     """Mean over entries (..., ny) -> (...), constant left out, each weighted with its variance to the power beta."""
     loss = 0.5 * (error**2 * torch.exp(-log_var) + log_var)
-    return (loss * torch.exp(beta * log_var.detach())).mean(dim=-1)
+    return (loss * torch.exp(beta * log_var.detach()) if beta else loss).mean(dim=-1)
 
 
 def rollout_losses(

@@ -81,6 +81,16 @@ def test_divergence_is_that_of_torch():
     assert same.divergence().item() == pytest.approx(0.0, abs=1e-6)
 
 
+def test_the_gradient_of_the_divergence_is_that_of_autograd():
+    posterior, weight = some_posterior([(3, 5), (5,)]), 0.3
+    (weight * posterior.divergence()).backward()
+    expected = [posterior.mu.grad.clone(), posterior.rho.grad.clone()]
+    posterior.mu.grad, posterior.rho.grad = torch.ones_like(posterior.mu), torch.zeros_like(posterior.rho)
+    posterior.add_divergence_gradient(weight)
+    torch.testing.assert_close(posterior.mu.grad - 1.0, expected[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(posterior.rho.grad, expected[1], rtol=1e-5, atol=1e-6)
+
+
 def test_local_reparameterisation_has_the_moments_of_sampled_weights():
     """One layer: exactly Gaussian either way. 40,000 draws: five standard errors of a variance are 3.5 %."""
     q = some_posterior([(4, 2), (2,)])
