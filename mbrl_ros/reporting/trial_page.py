@@ -71,7 +71,7 @@ def trial_figures(run: Run, view: TrialView, ranges: Ranges) -> dict[str, Figure
         "How sure the model is": (doubt.doubt_figure(view, ranges) or doubt.MISSING) if planned else not_planned,
         "Data": data_coverage.coverage_figure(view, ranges) or data_coverage.MISSING,
         "Which part of the cost hurts": cost.cost_figure(view, ranges),
-        "Is the model as sure as it should be": calibration or "No model, or too short a trial to judge it.",
+        "Is the model as sure as it should be?": calibration or "No model, or too short a trial to judge it.",
         "Planning time": timing.timing_figure(view, ranges) or not_planned,
         "The guard": timing.guard_figure(view, result.flags if result else {}) or timing.NO_FLAGS,
     }

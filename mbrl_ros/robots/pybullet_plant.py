@@ -5,6 +5,8 @@ The plant knows efforts and time; sensor noise, limits of the drives and topics 
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType, TracebackType
 
 import numpy as np
@@ -225,10 +227,25 @@ def require_simulable(robot: RobotDescription) -> None:
 def import_pybullet() -> ModuleType:
     """Import PyBullet only where it is used, so that the rest of the package works without it."""
     try:
-        import pybullet
+        with silence():
+            import pybullet
     except ImportError:
         raise MissingDependencyError("the simulator needs PyBullet; install it with: pip install pybullet") from None
     return pybullet
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Drop what is written to stderr below Python: PyBullet says when it was built, in the midst of our output."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def joint_index(names: dict[str, int], name: str, robot: RobotDescription) -> int:

@@ -65,14 +65,18 @@ def tip(goal):
     return KINEMATICS.point(np.array(goal))[:2]
 
 
-def test_a_pose_becomes_joint_positions_that_bring_the_tip_there(make):
+def test_a_pose_becomes_joint_positions_that_bring_the_tip_there(make, monkeypatch):
     node = make(robot=ARM)
     timers = len(list(node.timers))
     send(node, 0.35, 0.25, frame="base")
     assert list(node.groups["task"].goal) == AT_FIRST, "not yet: a round at a time"
     assert node.goal.search.near.tolist() == AT_FIRST, "of several ways the nearest to the goal in force"
+    said = []
+    monkeypatch.setattr(node.get_logger(), "info", said.append)
     goal = search(node)
     np.testing.assert_allclose(tip(goal), [0.35, 0.25], atol=1e-5)
+    turned = goal[0] + goal[1]  # about z, as both joints are; asked for was none
+    assert [f"turned {abs(turned):.2g} rad from the pose" in line for line in said] == [False, True], said
     assert goal[2:] == [0.0, 0.0] and node.last_refused == ""
     assert len(list(node.timers)) == timers, "nothing goes on"
     assert node.goal.entries()["shoulder/position"] == goal[0], "it is in force"

@@ -1,5 +1,6 @@
 """The simulated cart-pole is held to its closed form, and the closed form to Lagrange's equations."""
 
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -249,6 +250,12 @@ def test_without_pybullet_the_message_says_what_to_install(robot, monkeypatch):
     monkeypatch.setitem(sys.modules, "pybullet", None)
     with pytest.raises(MissingDependencyError, match="pip install pybullet"):
         PyBulletPlant(robot)
+
+
+def test_importing_pybullet_says_nothing_and_leaves_stderr_as_it_was():
+    code = "import sys; from mbrl_ros.robots.pybullet_plant import import_pybullet as f; f(); print(1, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("", "1\n")
 
 
 def test_failures_and_closing_leave_no_client_behind(robot):

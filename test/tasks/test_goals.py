@@ -32,6 +32,18 @@ def test_a_pose_moves_the_base_and_no_other_entry():
     assert goal_parameters(BASE_REACH, BASE, target) == {"goal": [-1.5, 0.25, 0.9, 0.0, 0.0]}
 
 
+def test_the_angles_of_a_pose_are_roll_pitch_and_yaw_of_a_base_with_six_degrees_of_freedom(tmp_path):
+    (tmp_path / "drone.yaml").write_text(
+        "name: drone\ntask: reach\ncontrol_rate: 20.0\ntrial_duration: 2.0\nbase: six_dof\n"
+        "sensors:\n  - {topic: odom, type: Odometry, measures: pose and twist}\n  - {topic: imu, type: Imu}\n"
+        "command_interface: twist\ncommand_topic: cmd_vel\ncommand_message: TwistStamped\ntwist_limit: [1.0, 1.0]\n"
+    )
+    drone = load_robot(f"{tmp_path}/drone.yaml")
+    target = pose_target(BASE_REACH, drone, np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.2, 0.3]))
+    wanted = {"base_x": 1.0, "base_y": 2.0, "base_z": 3.0, "base_roll": 0.1, "base_pitch": 0.2, "base_yaw": 0.3}
+    assert target == wanted
+
+
 def test_the_carts_place_is_the_goal_of_the_swing_up():
     assert goal_parameters(SWINGUP, CARTPOLE, joint_target(CARTPOLE, ["cart_slider"], [-0.7], [])) == {
         "goal_position": -0.7
