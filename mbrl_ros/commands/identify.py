@@ -12,7 +12,7 @@ import numpy as np
 
 from mbrl_ros.bringup import Graph
 from mbrl_ros.commands.robot import robot_parameters
-from mbrl_ros.control.delay_identification import DelayError, actuation_delay
+from mbrl_ros.control.delay_identification import DelayError, actuation_delay, agreed
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.graph import NODES
 from mbrl_ros.params_file import check_namespace, write_params_file
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             graph.stop()
     report(actuation, sensing)
-    delay = Delay(max(0.0, float(np.median(actuation))), max(0.0, float(np.median(sensing))))
+    delay = Delay(max(0.0, agreed(actuation, robot.dt)), max(0.0, float(np.median(sensing))))
     if not arguments.dry_run:
         write_delay(arguments.file, delay)
         print(f"written to {arguments.file}")

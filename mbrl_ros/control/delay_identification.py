@@ -5,6 +5,7 @@ at the true one (Ljung 1999, System Identification, section 10.2 on delays; here
 command is piecewise constant and its mean over a shifted interval is known exactly).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,21 @@ def actuation_delay(recording: Recording, interface: str, longest_s: float) -> f
     if residual(state, target) - residuals[best] < SIGNIFICANCE * len(inputs) * residuals[best] / freedom:
         raise DelayError("the motion does not follow the command; use a larger --share, and see that the robot is free")
     return float(refined(delays, residuals, best))
+
+
+def agreed(delays_s: Sequence[float], period_s: float) -> float:
+    """Median of the repetitions (n,) in s.
+
+    Raises:
+        DelayError: half of them are further apart than a control period: they do not say how many periods it is.
+    """
+    low, middle, high = np.percentile(delays_s, [25, 50, 75])
+    if high - low > period_s:
+        raise DelayError(
+            f"the repetitions disagree: half of them from {1e3 * low:.1f} to {1e3 * high:.1f} ms, further apart than a "
+            f"control period ({1e3 * period_s:g} ms); use a larger --share, more --repeats or longer --seconds"
+        )
+    return float(middle)
 
 
 def motion(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

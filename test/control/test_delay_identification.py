@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from mbrl_ros.control.delay_identification import DelayError, Recording, Steps, actuation_delay, motion, square_wave
+from mbrl_ros.control.delay_identification import (
+    DelayError,
+    Recording,
+    Steps,
+    actuation_delay,
+    agreed,
+    motion,
+    square_wave,
+)
 
 FINE = 1e-3  # s, step of the simulated robot
 
@@ -88,3 +96,10 @@ def test_the_wave_brings_a_free_mass_back_to_rest_where_it_was():
     assert abs(velocity[-1]) < 1e-3 and abs(position[-1]) < 2e-3
     assert np.abs(position).max() < 0.3**2, "it stays near"
     assert force[0] == force[-1] == 0.0 and set(np.unique(force)) == {-1.0, 0.0, 1.0}
+
+
+def test_repetitions_that_disagree_by_more_than_a_period_say_nothing():
+    assert agreed([0.03, 0.05, 0.04], 0.05) == pytest.approx(0.04)
+    assert agreed([0.03, 0.04, 0.03, 0.04, 0.4], 0.05) == pytest.approx(0.04), "one that is far off does no harm"
+    with pytest.raises(DelayError, match=r"half of them from 58.0 to 173.9 ms, further apart than .* \(100 ms\)"):
+        agreed([0.0, 0.2319], 0.1)
