@@ -171,6 +171,8 @@ def test_goal_limits_and_words(picture):
     assert [goal.x, goal.y, goal.z] == pytest.approx([0.0, -0.09, 0.5]), "the tip, upright in the middle"
     ends = points(named(array, "limits")[0])
     assert (ends[:, 0].min(), ends[:, 0].max()) == (-2.5, 2.5)
+    assert [cap.pose.position.x for cap in named(array, "limit_ends")] == [-2.5, 2.5]
+    assert {m.lifetime.sec + 1e-9 * m.lifetime.nanosec for m in array.markers} == {1.0}, "at a high rate, too"
     words = named(array, "text")[0].text
     assert words.splitlines() == [
         "trial 4: planning",
@@ -250,6 +252,21 @@ def test_the_goal_is_drawn_where_the_controller_says(graph):
         return any(np.allclose([p.x, p.y, p.z], expected, atol=1e-6) for m in goals for p in places(m))
 
     assert graph.until(there)
+    for subscription in subscriptions:
+        graph.node.destroy_subscription(subscription)
+
+
+def test_a_plan_goes_away_with_its_trial_and_a_goal_of_no_entries_changes_nothing(graph):
+    subscriptions = graph.look()
+    source = graph.viewer.source
+    assert graph.until(lambda: source.listening)
+    assert graph.until(lambda: graph.send_tick() or (source.scene() is not None and source.scene().plan is not None))
+    goal = source.scene().goal
+    source.on_goal(to_scalars(2, {}))
+    np.testing.assert_array_equal(source.scene().goal, goal)
+    source.on_trial(to_status("trial", "", b"\x00", "done", {"index": 4, "policy": "mpc"}))
+    after = source.scene()
+    assert after.plan is None and after.tube is None and after.candidates is None and after.title == "trial 4: done"
     for subscription in subscriptions:
         graph.node.destroy_subscription(subscription)
 
