@@ -26,7 +26,11 @@ from mbrl_ros.visualisation.scene import (
 )
 
 HISTORY = 400  # figures that are plotted
-PLOTTED = (("cost", "cost of the plan", 1.0), ("spread", "spread", 1.0), ("planning_time", "planning in ms", 1e3))
+PLOTTED = (  # figure, what the page calls it, factor
+    ("cost", "cost of the plan (no unit)", 1.0),
+    ("spread", "spread at the plan's end (std)", 1.0),
+    ("planning_time", "planning time (ms)", 1e3),
+)
 FIGURES = {  # what the page calls the figures of a tick
     "cost": "cost of the plan",
     "spread": "spread",
@@ -103,7 +107,7 @@ class WebPage:
         dots = {"show": True, "size": 3, "stroke": INK, "fill": INK}
         return self._server.gui.add_uplot(
             (np.zeros(1), np.zeros(1)),
-            (uplot.Series(label="s"), uplot.Series(label=label, stroke=f"{INK}40", width=1, points=dots)),
+            (uplot.Series(label="time (s)"), uplot.Series(label=label, stroke=f"{INK}40", width=1, points=dots)),
             scales={"x": uplot.Scale(time=False)},
             axes=(uplot.Axis(), uplot.Axis(space=TICK_SPACE)),
             height=PLOT_HEIGHT,
