@@ -26,7 +26,12 @@ class ChangeConfig:
         24.0, "log-likelihood ratio that says the robot has changed; 0 is no detection", low=0.0, high=1e6
     )
     evidence: int = option(40, "errors needed to know what is usual", low=2, high=MEMORY)
-    fresh: int = option(40, "transitions since a change from which on only they are learned from", low=1, high=100_000)
+    fresh: int = option(
+        40, "transitions since a change from which on older ones are another robot's", low=1, high=100_000
+    )
+    discrepancy: float = option(
+        0.3, "how far a change may reach, in what is learned: 0 is not at all, large forgets", low=0.0, high=1e6
+    )
 
     def __post_init__(self) -> None:
         validate(self)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,8 @@ class Learner:
         Args:
             store: where transitions are kept; its content is learned from, too.
             layout: state layout.
-            train: `fit(data, layout, config, seed, previous)` of a model.
+            train: `fit(data, layout, config, seed, previous)` of a model; one that also takes ``former`` and
+                ``discrepancy`` is given the motion of the robot before it changed.
             config: the model's configuration.
             seed: of the training, the same for every fit: members keep their resamples, and trainers take what shall
                 differ from one fit to the next from the number of transitions, too (`fitting.stream`).
@@ -103,7 +105,8 @@ class Learner:
     def changed(self, pair: Pair) -> bool:
         """Whether this transition, held against the newest model, says that the robot has changed.
 
-        From then on nothing older is learned from, as soon as `ChangeConfig.fresh` newer transitions are there.
+        As soon as `ChangeConfig.fresh` newer transitions are there, what is older is learned from as another robot's
+        (`former`), or not at all.
         """
         if self.model is None:
             return False
@@ -131,6 +134,16 @@ class Learner:
         """Transitions from row `start` on, of one robot or of all; each trajectory in one piece."""
         return self._rows.since(start, source)
 
+    def former(self) -> Transitions | None:
+        """Transitions between the robot's last two changes, for a trainer that can learn from another robot's motion.
+
+        None where the robot has not changed, or the trainer cannot.
+        """
+        if not self.outdated or "former" not in signature(self._train).parameters:
+            return None
+        before = max((row for row in self._store.changes if row < self.changed_at), default=0)
+        return self._rows.since(before)[: self.changed_at - before]
+
     def judge_trial(self, horizon: int, source: int = 0) -> Verdict:
         """Judge the model that a robot's trial began with on its motion, and calibrate by it the models to come."""
         start, model = self._trials.get(source, (len(self), None))
@@ -153,15 +166,21 @@ class Learner:
         scale = horizon_scale(np.concatenate(self._deviations))
         return model.with_arrays(horizon_scale=scale.astype(model.array_type))
 
-    def fit(self, data: Transitions, warm: bool) -> Fitted:
+    def fit(self, data: Transitions, warm: bool, former: Transitions | None = None) -> Fitted:
         """Train on `data`; `warm` starts from the newest model. Changes nothing here, so a thread may call it.
+
+        Args:
+            data: of the robot as it is.
+            warm: start from the newest model.
+            former: see `former`, asked for when `data` were.
 
         Raises:
             MbrlError: the training failed; the last good model stays in use.
         """
         previous = self.model if warm else None
+        more = {} if former is None else {"former": former, "discrepancy": self._change.discrepancy}
         try:
-            model, report = self._train(data, self._layout, self._config, self._seed, previous)
+            model, report = self._train(data, self._layout, self._config, self._seed, previous, **more)
         except NUMERICAL as error:
             raise FitError(f"fit: {type(error).__name__}: {error}; the last good model stays in use") from error
         return Fitted(model, len(data), report)

@@ -52,7 +52,8 @@ class GaussianProcess(LearnedModel):
     Attributes:
         layout: meaning of the state entries.
         arrays: float64 arrays by name: inputs z_i (n, d) and v, `weights`, (E, ny, n); the waves; the linear part;
-            hyperparameters of each learned entry; the normaliser.
+            hyperparameters of each learned entry; the normaliser. Where some of the data are from before the robot
+            changed, their `discrepancy`, see `data_covariance`.
     """
 
     name = "gaussian_process"
@@ -76,6 +77,7 @@ class GaussianProcess(LearnedModel):
             "target_std": "learned",
         }
     )
+    optional_shapes = MappingProxyType({"discrepancy": "data"})
     array_type = np.float64
     positive_arrays = ("length_scales", "signal_std", "noise_std", "feature_std", "target_std")
     adaptable = True
@@ -182,8 +184,8 @@ class GaussianProcess(LearnedModel):
     def _factors(self) -> list[tuple]:
         """Cholesky factor of ``K + s_n^2 I`` of each learned entry."""
         a = self.arrays
-        z, noise = a["inputs"], np.eye(len(a["inputs"]))
-        return [cho_factor(covariance(z, z, a, k) + s**2 * noise, lower=True) for k, s in enumerate(a["noise_std"])]
+        noise = np.eye(len(a["inputs"]))
+        return [cho_factor(data_covariance(a, k) + s**2 * noise, lower=True) for k, s in enumerate(a["noise_std"])]
 
     def _normalised(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Inputs z (B, d)."""
@@ -249,3 +251,20 @@ def covariance(a: np.ndarray, b: np.ndarray, arrays: dict[str, np.ndarray], k: i
     length = arrays["length_scales"][k]
     bumps = squared_exponential(a / length, b / length, arrays["signal_std"][k])
     return bumps + arrays["linear_std"][k] ** 2 * (1.0 + a @ b.T)
+
+
+def data_covariance(arrays: dict[str, np.ndarray], k: int) -> np.ndarray:
+    """Prior covariance (n, n) of a model's function values at its data, without noise.
+
+    Rows from before the robot changed are of another function, f + g: the discrepancy g has the covariance of f times
+    r^2, its rows' `discrepancy` r being how far the change may reach, in standard deviations of f. So they say less of
+    f, and as much of each other as before (intrinsic coregionalisation, Bonilla et al. 2008; discrepancy, Kennedy and
+    O'Hagan 2001). At r = 0 nothing has changed; with r towards infinity they say nothing.
+    """
+    z = arrays["inputs"]
+    return covariance(z, z, arrays, k) * shared(arrays.get("discrepancy"))
+
+
+def shared(discrepancy: np.ndarray | None) -> np.ndarray | float:
+    """Factor ``1 + r r'`` of the covariance of rows with the discrepancies r (n,); 1 where there are none."""
+    return 1.0 if discrepancy is None else 1.0 + np.outer(discrepancy, discrepancy)

@@ -10,11 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_solve
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
-from mbrl_ros.models.fitting import FitError, centred, checked, normaliser, stream
-from mbrl_ros.models.gaussian_process import GaussianProcess, GaussianProcessConfig, covariance, squared_exponential
+from mbrl_ros.models.fitting import FitError, checked, normaliser, stream
+from mbrl_ros.models.gaussian_process import (
+    GaussianProcess,
+    GaussianProcessConfig,
+    covariance,
+    shared,
+    squared_exponential,
+)
+from mbrl_ros.models.gaussian_process_draws import cholesky, drawn, noisy_covariance
 from mbrl_ros.models.layout import StateLayout
 from mbrl_ros.types import Transitions
 
@@ -52,6 +59,9 @@ def fit(
     config: GaussianProcessConfig,
     seed: int,
     previous: GaussianProcess | None = None,
+    *,
+    former: Transitions | None = None,
+    discrepancy: float = 0.0,
 ) -> tuple[GaussianProcess, GaussianProcessReport]:
     """Fit to transitions; same data, previous model and seed give the same bytes.
 
@@ -61,29 +71,36 @@ def fit(
         config: settings.
         seed: of the functions drawn from the posterior, together with the number of transitions.
         previous: start from its hyperparameters and take `refit_iterations` only.
+        former: transitions of the robot before it changed, kept where there is room beside `data`.
+        discrepancy: how far the change may reach, see `gaussian_process.data_covariance`.
 
     Raises:
         FitError: no data, non-finite data or a model that is not finite.
     """
     begin = time.perf_counter()
-    inputs, targets = checked(data, layout)
+    parts = [checked(part, layout) for part in ([] if former is None else [former]) + [data]]
+    old = sum(len(inputs) for inputs, _ in parts[:-1])  # rows of the former robot, before the others
+    inputs, targets = (np.concatenate(pair) for pair in zip(*parts, strict=True))
     scales = {k: v.astype(float) for k, v in normaliser(inputs, targets).items()}
     z = (inputs - scales["feature_mean"]) / scales["feature_std"]
     y = (targets - scales["target_mean"]) / scales["target_std"]
     theta, warm = first_guess(y.shape[1], z.shape[1], config), previous is not None
     if previous is not None:
         theta = clipped(carried_over(previous, scales, config), config)
-    rows = considered(len(z))
-    rows = rows[informative(z[rows], theta, config.max_data)]
-    theta, steps = maximised(theta, z[rows], y[rows], config, config.refit_iterations if warm else config.iterations)
-    believed = rows[credible(z[rows], y[rows], theta, config.outlier)]
+    rows = old + kept(z[old:], theta, config.max_data)
+    rows = np.concatenate([kept(z[:old], theta, config.max_data - len(rows)), rows])
+    apart = np.where(rows < old, discrepancy, 0.0) if rows[0] < old else None
+    iterations = config.refit_iterations if warm else config.iterations
+    theta, steps = maximised(theta, z[rows], y[rows], config, iterations, apart)
+    believed = credible(z[rows], y[rows], theta, config.outlier, apart)
     if len(believed) < len(rows):
-        rows = believed
-        theta, more = maximised(theta, z[rows], y[rows], config, config.refit_iterations)
+        rows, apart = rows[believed], apart if apart is None else apart[believed]
+        theta, more = maximised(theta, z[rows], y[rows], config, config.refit_iterations, apart)
         steps += more
     z, y = z[rows], y[rows]
-    loss = sum(negative_log_likelihood(t, z, target)[0] for t, target in zip(theta, y.T, strict=True)) / y.size
+    loss = sum(negative_log_likelihood(t, z, target, apart)[0] for t, target in zip(theta, y.T, strict=True)) / y.size
     arrays = {"inputs": z} | scales | hyperparameters(theta, z.shape[1])
+    arrays |= {} if apart is None else {"discrepancy": apart}
     arrays |= drawn(arrays, y, config, np.random.default_rng(stream(seed, len(data))))
     if not all(np.isfinite(a).all() for a in arrays.values()):
         raise FitError("fit: the model is not finite; the last good model stays in use")
@@ -136,7 +153,12 @@ def hyperparameters(theta: np.ndarray, d: int) -> dict[str, np.ndarray]:
 
 
 def maximised(
-    theta: np.ndarray, z: np.ndarray, y: np.ndarray, config: GaussianProcessConfig, iterations: int
+    theta: np.ndarray,
+    z: np.ndarray,
+    y: np.ndarray,
+    config: GaussianProcessConfig,
+    iterations: int,
+    apart: np.ndarray | None,
 ) -> tuple[np.ndarray, int]:
     """Theta (ny, d + 2 or 3) that maximises marginal likelihood times prior (L-BFGS-B), and the steps made."""
     if iterations == 0:
@@ -144,7 +166,7 @@ def maximised(
     limits, mean = bounds(z.shape[1], config), prior_mean(z.shape[1], config.linear)
 
     def objective(t: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, gradient = negative_log_likelihood(t, z, target)
+        loss, gradient = negative_log_likelihood(t, z, target, apart)
         deviation = (t - mean) / PRIOR_STD
         return loss + 0.5 * deviation @ deviation, gradient + deviation / PRIOR_STD
 
@@ -156,7 +178,9 @@ def maximised(
     return clipped(np.array([f.x for f in found]), config), sum(int(f.nit) for f in found)
 
 
-def negative_log_likelihood(theta: np.ndarray, z: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+def negative_log_likelihood(
+    theta: np.ndarray, z: np.ndarray, y: np.ndarray, apart: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
     """Negative log marginal likelihood of y (n,) and its gradient by theta (eqs. 5.8 and 5.9).
 
     ``-log p = y' a / 2 + log |C| / 2 + n log(2 pi) / 2`` with ``C = K + s_n^2 I``, ``a = C^-1 y``; its derivative is
@@ -166,6 +190,7 @@ def negative_log_likelihood(theta: np.ndarray, z: np.ndarray, y: np.ndarray) -> 
         theta: logarithms (d + 2,) or, with a linear part, (d + 3,).
         z: inputs (n, d).
         y: targets (n,).
+        apart: discrepancies (n,) of the rows; None where the robot has not changed.
 
     Raises:
         FitError: the covariance is not positive definite.
@@ -175,26 +200,20 @@ def negative_log_likelihood(theta: np.ndarray, z: np.ndarray, y: np.ndarray) -> 
     scaled = z / length
     bumps = squared_exponential(scaled, scaled, signal[0])
     dots = 1.0 + z @ z.T
-    C = bumps + (linear[0] ** 2 * dots if linear[0].size else 0.0)
+    factors = shared(apart)
+    C = (bumps + (linear[0] ** 2 * dots if linear[0].size else 0.0)) * factors
     C[np.diag_indices(n)] += noise[0] ** 2
     factor = cholesky(C)
     a = cho_solve((factor, True), y)
     W = np.outer(a, a)
     W -= inverse(factor)
-    G = W * bumps
+    V = W * factors
+    G = V * bumps
     # sum_ij G_ij (z_i - z_j)^2 without the differences: G is symmetric
     apart = 2.0 * (G.sum(axis=1) @ scaled**2 - (scaled * (G @ scaled)).sum(axis=0))
-    gradient = [*apart, 2.0 * G.sum(), 2.0 * noise[0] ** 2 * np.trace(W), *(2.0 * linear[0] ** 2 * (W * dots).sum())]
+    gradient = [*apart, 2.0 * G.sum(), 2.0 * noise[0] ** 2 * np.trace(W), *(2.0 * linear[0] ** 2 * (V * dots).sum())]
     loss = 0.5 * y @ a + np.log(np.diag(factor)).sum() + 0.5 * n * np.log(2.0 * np.pi)
     return float(loss), -0.5 * np.array(gradient)
-
-
-def cholesky(C: np.ndarray) -> np.ndarray:
-    """Lower factor of a covariance (n, n)."""
-    factor, info = dpotrf(C, lower=1)
-    if info != 0:
-        raise FitError("fit: the covariance is not positive definite; the last good model stays in use")
-    return factor
 
 
 def inverse(factor: np.ndarray) -> np.ndarray:
@@ -212,6 +231,12 @@ def considered(n: int) -> np.ndarray:
     older = max(n - NEWEST, 0)
     kept = np.unique(np.linspace(0, older - 1, min(older, OLDER)).astype(int)) if older else np.empty(0, int)
     return np.concatenate([kept, np.arange(older, n)])
+
+
+def kept(z: np.ndarray, theta: np.ndarray, count: int) -> np.ndarray:
+    """Rows of at most `count` inputs z (n, d), in order: the `informative` among the `considered`."""
+    rows = considered(len(z))
+    return rows[informative(z[rows], theta, count)]
 
 
 def informative(z: np.ndarray, theta: np.ndarray, count: int) -> np.ndarray:
@@ -239,7 +264,9 @@ def informative(z: np.ndarray, theta: np.ndarray, count: int) -> np.ndarray:
     return np.sort(chosen)
 
 
-def credible(z: np.ndarray, y: np.ndarray, theta: np.ndarray, threshold: float) -> np.ndarray:
+def credible(
+    z: np.ndarray, y: np.ndarray, theta: np.ndarray, threshold: float, apart: np.ndarray | None = None
+) -> np.ndarray:
     """Rows without the outliers, such as a collision: those that all others together did not foresee.
 
     The worst goes first, so that it cannot hide the next: at most one row in OUTLIER_SHARE, one by one, while it lies
@@ -248,50 +275,16 @@ def credible(z: np.ndarray, y: np.ndarray, theta: np.ndarray, threshold: float) 
     """
     p = hyperparameters(theta, z.shape[1])
     rows = np.arange(len(z))
+
+    def at(some: np.ndarray) -> dict[str, np.ndarray]:
+        return p | {"inputs": z[some]} | ({} if apart is None else {"discrepancy": apart[some]})
+
     for _ in range(len(z) // OUTLIER_SHARE):
         surprise = np.zeros(len(rows))
         for k in range(len(theta)):
-            P = inverse(cholesky(noisy_covariance(z[rows], p, k)))
+            P = inverse(cholesky(noisy_covariance(at(rows), k)))
             surprise = np.maximum(surprise, np.abs(P @ y[rows, k]) / np.sqrt(np.diag(P)))
         if surprise.max() <= threshold:
             break
         rows = np.delete(rows, surprise.argmax())
     return rows
-
-
-def noisy_covariance(z: np.ndarray, arrays: dict[str, np.ndarray], k: int) -> np.ndarray:
-    """Covariance C of the data of learned entry k: (n, n)."""
-    return covariance(z, z, arrays, k) + arrays["noise_std"][k] ** 2 * np.eye(len(z))
-
-
-def drawn(
-    arrays: dict[str, np.ndarray], y: np.ndarray, config: GaussianProcessConfig, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Functions from the posterior by pathwise conditioning (Wilson et al. 2020, eq. 12), as the model's arrays.
-
-    The prior's stationary part is drawn as `waves` random Fourier features (Rahimi and Recht 2007), its linear part
-    exactly: ``f_e = prior_e + k(z, Z) v_e``, ``v_e = C^-1 (y - prior_e(Z) - noise_e)``. Everything is linear in the
-    standard normal draws, so `centred` draws make the mean over members the posterior mean.
-    """
-    z, (n, ny), d, E, L = arrays["inputs"], y.shape, arrays["inputs"].shape[1], config.members, config.waves
-    length, linear = arrays["length_scales"], arrays["linear_std"]
-    frequencies = rng.standard_normal((ny, L, d)) / length[:, None]
-    phases = rng.uniform(0.0, 2.0 * np.pi, (ny, L))
-    wave_weights = centred(rng.standard_normal((E, ny, L))) * (arrays["signal_std"] * np.sqrt(2.0 / L))[:, None]
-    slopes = centred(rng.standard_normal((E, ny, d))) * linear[:, None]
-    offsets = centred(rng.standard_normal((E, ny))) * linear
-    prior = np.einsum("ekl,kln->ekn", wave_weights, np.cos(frequencies @ z.T + phases[:, :, None]))
-    prior += slopes @ z.T + offsets[:, :, None]
-    residual = y.T - prior - centred(rng.standard_normal((E, ny, n))) * arrays["noise_std"][:, None]
-    weights = np.empty((E, ny, n))
-    for k in range(ny):
-        factor = cholesky(noisy_covariance(z, arrays, k))
-        weights[:, k] = cho_solve((factor, True), residual[:, k].T).T
-    return {
-        "weights": weights,
-        "wave_frequencies": frequencies,
-        "wave_phases": phases,
-        "wave_weights": wave_weights,
-        "slopes": slopes + linear[:, None] ** 2 * (weights @ z),
-        "offsets": offsets + linear**2 * weights.sum(axis=2),
-    }

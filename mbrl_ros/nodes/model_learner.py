@@ -209,7 +209,7 @@ class ModelLearner(ManagedNode):
             self.changes += 1
             since = len(self.learner) - self.learner.changed_at
             self.get_logger().warning(
-                f"the robot has changed, {since} transitions ago: what is older will not be learned from any more"
+                f"the robot has changed, {since} transitions ago: what is older counts as another robot's"
             )
 
     def store_what_waits(self) -> None:
@@ -242,7 +242,7 @@ class ModelLearner(ManagedNode):
             self.doing(f"fitting {len(self.learner)} transitions")
             self.rows_at_fit = len(self.learner)
             self.fits_started += 1
-            self.running = self.pool.submit(self.learner.fit, self.data(), warm)
+            self.running = self.pool.submit(self.learner.fit, self.data(), warm, self.learner.former())
             if self.config.lockstep:
                 self.finish(self.running)
         self.settle()

@@ -253,7 +253,7 @@ class LearnerReplay:
             return
         data = first_rows(self.data(), recorded.data_size)
         try:
-            fitted = self.learner.fit(data, warm=recorded.version not in self.full)
+            fitted = self.learner.fit(data, recorded.version not in self.full, self.learner.former())
         except MbrlError as error:
             self.made[recorded.version] = None, len(data), str(error)
             return

@@ -172,6 +172,32 @@ def test_a_changed_robot_is_learned_anew_from_its_change_on(tmp_path):
         assert early.outdated == 0 and early.changed_at == learner.changed_at, "and waits for as many as it would have"
 
 
+def test_a_trainer_that_can_is_given_the_robot_before_its_last_change(tmp_path):
+    given = {}
+
+    def able(data, layout, config, seed, previous, *, former=None, discrepancy=0.0):
+        given.update(data=len(data), former=None if former is None else former.x[:, 0], discrepancy=discrepancy)
+        return "model", "report"
+
+    with TransitionStore(tmp_path / "t.sqlite", "robot", LAYOUT) as store:
+        learner = Learner(store, LAYOUT, able, "config", 100, ChangeConfig(fresh=15))
+        for k in range(100):
+            learner.add(Pair(k, np.full(2, float(k)), np.array([0.5]), np.zeros(2), k // 30), 1)
+        assert learner.former() is None, "it has not changed"
+        learner.fit(learner.data(), False, learner.former())
+        assert given == {"data": 100, "former": None, "discrepancy": 0.0}
+        for row in (40, 70):
+            store.note_change(row)
+    with TransitionStore(tmp_path / "t.sqlite", "robot", LAYOUT) as store:
+        learner = Learner(store, LAYOUT, able, "config", 100, ChangeConfig(fresh=15, discrepancy=0.7))
+        learner.fit(learner.data(learner.outdated), False, learner.former())
+        assert given["data"] == 30 and given["discrepancy"] == 0.7
+        np.testing.assert_array_equal(given["former"], np.arange(40.0, 70.0))
+        waiting = Learner(store, LAYOUT, able, "config", 100, ChangeConfig(fresh=31))
+        assert waiting.former() is None, "until there are enough newer ones all are the robot's"
+        assert Learner(store, LAYOUT, train, "config", 100, ChangeConfig(fresh=15)).former() is None, "it cannot"
+
+
 class Believer(LearnedModel):
     members = 1
 

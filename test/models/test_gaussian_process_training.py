@@ -9,11 +9,10 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from mbrl_ros.errors import ConfigError
-from mbrl_ros.models.fitting import FitError
+from mbrl_ros.models.fitting import FitError, centred
 from mbrl_ros.models.gaussian_process import GaussianProcessConfig, covariance
 from mbrl_ros.models.gaussian_process_training import (
     carried_over,
-    centred,
     considered,
     credible,
     fit,
