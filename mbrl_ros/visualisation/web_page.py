@@ -47,6 +47,7 @@ SHOWN = {  # what can be switched off: its name on the page, and what it is
 }
 INK = "#0072b2"
 PLOT_HEIGHT, TICK_SPACE = 125, 16  # pixels, of a plot and between two labels: on a phone there was one label alone
+TOP, RIGHT = 12, 24  # pixels about a plot: its outermost labels were cut off
 THIN, THICK = 1.5, 5.0  # pixels
 THINNEST = 0.003  # m, half axis of an ellipsoid
 GOAL_SIZE = 0.03  # m, radius
@@ -111,6 +112,7 @@ class WebPage:
             scales={"x": uplot.Scale(time=False)},
             axes=(uplot.Axis(), uplot.Axis(space=TICK_SPACE)),
             height=PLOT_HEIGHT,
+            padding=(TOP, RIGHT, 0, 0),
         )
 
     def _build_robot(self) -> None:

@@ -106,6 +106,7 @@ def test_a_newcomer_can_read_the_page(page):
     assert not page._goal_note.visible
     for plot in page._plots.values():
         assert plot.series[0]["label"] == "time (s)" and plot.series[1]["label"].endswith(")"), "units are said"
+        assert plot.padding[0] >= 8, "the highest label is not cut off"
         assert plot.height >= 120 and plot.axes[1]["space"] <= 20, "two labels are to fit, also on a phone"
         assert (
             plot.series[1]["points"]["show"] and plot.series[1]["stroke"] == plot.series[1]["points"]["stroke"] + "40"
