@@ -210,8 +210,13 @@ def negative_log_likelihood(
     V = W * factors
     G = V * bumps
     # sum_ij G_ij (z_i - z_j)^2 without the differences: G is symmetric
-    apart = 2.0 * (G.sum(axis=1) @ scaled**2 - (scaled * (G @ scaled)).sum(axis=0))
-    gradient = [*apart, 2.0 * G.sum(), 2.0 * noise[0] ** 2 * np.trace(W), *(2.0 * linear[0] ** 2 * (V * dots).sum())]
+    by_length = 2.0 * (G.sum(axis=1) @ scaled**2 - (scaled * (G @ scaled)).sum(axis=0))
+    gradient = [
+        *by_length,
+        2.0 * G.sum(),
+        2.0 * noise[0] ** 2 * np.trace(W),
+        *(2.0 * linear[0] ** 2 * (V * dots).sum()),
+    ]
     loss = 0.5 * y @ a + np.log(np.diag(factor)).sum() + 0.5 * n * np.log(2.0 * np.pi)
     return float(loss), -0.5 * np.array(gradient)
 
