@@ -18,7 +18,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from mbrl_ros.data.store_format import (
-    LOG,
     DamagedStoreError,
     Row,
     connect_read_only,
@@ -31,6 +30,7 @@ from mbrl_ros.data.store_format import (
     to_identity,
 )
 from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.data.write_ahead_log import log_damage, log_path
 from mbrl_ros.errors import ConfigError, StoreError
 from mbrl_ros.models.layout import StateLayout
 
@@ -80,17 +80,18 @@ def examine(path: Path, robot: str = "", layout: StateLayout | None = None) -> F
     Raises:
         StoreError: there is no such file, or neither it nor the caller says which robot it is of.
     """
-    if not path.is_file():
+    if not (path.is_file() or log_path(path).is_file()):
         raise StoreError(f"{path}: no such transition store")
     with tempfile.TemporaryDirectory() as folder:
         copy = copied(path, Path(folder))
-        told = identity_of(copy) or identity_in(path.read_bytes())
+        told = identity_of(copy) or identity_in(b"".join(parts(path)))
         if told is not None:
             robot, layout = told
         if layout is None:
             raise StoreError(f"{path}: does not say any more which robot it is of; name the robot with --robot")
         complaints, readable = opinion(copy, layout)
         changes = changes_of(copy)
+    complaints += filter(None, [log_damage(path)])
     found = search(path, layout)
     rows, numbers = tuple(entry[2] for entry in found), tuple(entry[0] for entry in found)
     return Findings(
@@ -126,10 +127,17 @@ def unbroken(findings: Findings) -> Iterator[Row]:
 
 def copied(path: Path, folder: Path) -> Path:
     """A copy of the store with its write-ahead log, for SQLite to work on."""
-    for name in (path.name, path.name + LOG):
-        if (source := path.with_name(name)).exists():
-            shutil.copyfile(source, folder / name)
-    return folder / path.name
+    copy = folder / path.name
+    copy.touch()  # the log may be all there is
+    for source in (path, log_path(path)):
+        if source.exists():
+            shutil.copyfile(source, folder / source.name)
+    return copy
+
+
+def parts(path: Path) -> list[bytes]:
+    """Bytes of the store and of its log."""
+    return [source.read_bytes() if source.exists() else b"" for source in (path, log_path(path))]
 
 
 def identity_of(copy: Path) -> tuple[str, StateLayout] | None:
@@ -197,9 +205,7 @@ def search(path: Path, layout: StateLayout) -> list[tuple[int, int, Row, bool]]:
     An older picture of a page, such as the log keeps, holds true rows, too: rows are only ever added.
     """
     found: dict[int, tuple[int, int, Row, bool]] = {}
-    for name in (path.name, path.name + LOG):
-        source = path.with_name(name)
-        data = source.read_bytes() if source.exists() else b""
+    for data in parts(path):
         for with_checksum in (True, False):  # so that a row without one gives way to the same row with it
             for row_number, row, verified in records(data, path, layout, with_checksum):
                 found.setdefault(row.stamp_ns, (row_number, row.stamp_ns, row, verified))

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from mbrl_ros.data.write_ahead_log import log_damage, log_path
 from mbrl_ros.errors import StoreError
 from mbrl_ros.models.layout import StateLayout
 
 APPLICATION_ID = 0x6D62726C  # "mbrl", marks the SQLite file as ours
 FORMAT = 2
 WITHOUT_CHECKSUMS = 1  # the format before; a store of it gets its checksums when it is next opened to write
-LOG = "-wal"  # what SQLite appends to the name of a file for its write-ahead log
 CHANGES = "robot_changes"  # key of meta: numbers of transitions after which the robot changed, as JSON
 LAST_STAMP = 2**63 - 1  # the largest number SQLite knows
 ADD_CHECKSUMS = "ALTER TABLE transitions ADD COLUMN crc INTEGER"
@@ -104,7 +104,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     Without a log nobody is writing, and SQLite is told so, or else it would leave an empty log behind, which a
     read-only folder does not allow.
     """
-    mode = "mode=ro" if path.with_name(path.name + LOG).exists() else "immutable=1"
+    mode = "mode=ro" if log_path(path).exists() else "immutable=1"
     return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, isolation_level=None)
 
 
@@ -127,6 +127,12 @@ def require_intact(db: sqlite3.Connection, path: Path) -> None:
     verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise DamagedStoreError(path, verdict)
+
+
+def require_whole_log(path: Path) -> None:
+    """Raise DamagedStoreError where SQLite would silently forget a part of the write-ahead log."""
+    if problem := log_damage(path):
+        raise DamagedStoreError(path, problem)
 
 
 def identity(robot: str, layout: StateLayout) -> dict[str, str]:
@@ -217,6 +223,7 @@ def read_store(path: Path) -> tuple[str, StateLayout, list[Row]]:
     Raises:
         StoreError: there is no such file, it is no store, it is damaged or a row is.
     """
+    require_whole_log(path)
     if not path.is_file():
         raise StoreError(f"{path}: no such transition store")
     with explained(path, "open"):

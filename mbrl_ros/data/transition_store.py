@@ -31,6 +31,7 @@ from mbrl_ros.data.store_format import (
     read_rows,
     require_identity,
     require_intact,
+    require_whole_log,
     stored_identity,
 )
 from mbrl_ros.errors import StoreError
@@ -61,6 +62,7 @@ class TransitionStore:
         self._sizes = {"x": layout.nx, "u": layout.nu, "x_next": layout.nx}
         if not self._path.parent.is_dir():
             raise StoreError(f"{self._path}: the folder does not exist")
+        require_whole_log(self._path)
         if self._path.is_file():
             self._require_ours(identity(robot, layout))
         with explained(self._path, "open"):
