@@ -12,7 +12,9 @@ import numpy as np
 
 from mbrl_ros.errors import MbrlError
 
-STEPS = 400  # candidate delays
+STEPS = 400  # candidate delays up to the longest that is allowed
+BEYOND = 3  # times the longest: so far is looked, for under a periodic wave a longer delay looks like a shorter one
+WHOLE = 0.5  # share of the measurements that must be complete for the others to be left out
 SIGNIFICANCE = 30.0  # F statistic of the command that shows that the motion follows it
 SHORTEST_STEP = 0.02  # s; noise hides what happens in less, so faster sensors are thinned out to it
 
@@ -48,10 +50,10 @@ def actuation_delay(recording: Recording, interface: str, longest_s: float) -> f
     Args:
         recording: one repetition.
         interface: what the command is: effort, velocity, position or twist.
-        longest_s: longest delay looked for.
+        longest_s: longest delay that is allowed.
 
     Raises:
-        DelayError: too few measurements, or the command explains nothing of the motion.
+        DelayError: too few measurements, the command explains nothing of the motion, or the delay is longer.
     """
     stamps, position, velocity = thinned(*motion(recording))
     before, after = stamps[:-1], stamps[1:]
@@ -63,7 +65,7 @@ def actuation_delay(recording: Recording, interface: str, longest_s: float) -> f
     if good.sum() < 4 * (state.shape[1] + 2):
         raise DelayError(f"only {good.sum()} measurements in one repetition; let it last longer")
     signal = Steps(recording.sent_s, recording.command)
-    delays = np.linspace(0.0, longest_s, STEPS + 1)
+    delays = np.linspace(0.0, BEYOND * longest_s, BEYOND * STEPS + 1)
     residuals = np.empty(len(delays))
     for i, delay in enumerate(delays):
         inputs = [signal.mean(before[good] - delay, after[good] - delay)]
@@ -74,6 +76,8 @@ def actuation_delay(recording: Recording, interface: str, longest_s: float) -> f
     freedom = len(target) - state.shape[1] - len(inputs)
     if residual(state, target) - residuals[best] < SIGNIFICANCE * len(inputs) * residuals[best] / freedom:
         raise DelayError("the motion does not follow the command; use a larger --share, and see that the robot is free")
+    if best > STEPS:
+        raise DelayError(f"the delay is about {delays[best]:.2f} s, more than {longest_s:g} s; use a larger --longest")
     return float(refined(delays, residuals, best))
 
 
@@ -93,12 +97,18 @@ def agreed(delays_s: Sequence[float], period_s: float) -> float:
 
 
 def motion(recording: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stamps, positions and velocities; velocities that are not measured are differences, at the times between."""
+    """Stamps, positions and velocities; velocities that are not measured are differences, at the times between.
+
+    A message now and then without a joint or a number is passed over.
+    """
     stamps, position, velocity = recording.stamp_s, recording.position, recording.velocity
-    if np.isfinite(velocity).all():
-        return stamps, position, velocity
-    if position.shape[1] == 0 or not np.isfinite(position).all():
-        raise DelayError("measurements are missing: neither velocities nor positions are there in every message")
+    placed = np.isfinite(position).all(axis=1)
+    whole = placed & np.isfinite(velocity).all(axis=1)
+    if whole.mean() >= WHOLE:
+        return stamps[whole], position[whole], velocity[whole]
+    if position.shape[1] == 0 or placed.mean() < WHOLE:
+        raise DelayError("measurements are missing: most messages lack velocities, and positions, too")
+    stamps, position = stamps[placed], position[placed]
     steps = np.diff(stamps)[:, None]
     middle = 0.5 * (stamps[1:] + stamps[:-1])
     return middle, 0.5 * (position[1:] + position[:-1]), np.diff(position, axis=0) / np.maximum(steps, 1e-6)

@@ -66,7 +66,8 @@ class DelayProbe:
         self._applied[from_time(message.header.stamp)] = message.header.frame_id, sent
 
     def _on_joints(self, message: JointState) -> None:
-        self._note(message, *from_joint_state(message, self.robot.joints))
+        if set(self.robot.joints) & set(message.name):  # a gripper may publish on the same topic
+            self._note(message, *from_joint_state(message, self.robot.joints))
 
     def _on_odometry(self, message: Odometry) -> None:
         self._note(message, np.zeros(0), from_twist(message.twist.twist)[list(TWIST_COLUMNS)])
@@ -121,9 +122,7 @@ class DelayProbe:
         columns = [robot.joints.index(a) for a in robot.actuators if a in robot.joints]
         if not self.serve(2.0, lambda: bool(self._measured)):
             raise DelayError("no measurements from the robot")
-        rest = self._measured[-1][1][columns] if robot.command_interface == "position" else np.zeros(robot.layout.nu)
-        if not np.isfinite(rest).all():
-            raise DelayError("where the joints are is not measured")
+        rest = self._place(columns) if robot.command_interface == "position" else np.zeros(robot.layout.nu)
         self._measured.clear()
         self._applied.clear()
         sent: dict[int, float] = {}  # time of publication by stamp
@@ -146,6 +145,13 @@ class DelayProbe:
         return Recording(
             times, values - rest[actuator], np.array(stamps), np.array(positions), np.array(velocities), moved
         )
+
+    def _place(self, columns: list[int]) -> np.ndarray:
+        """Where the joints of these columns were last measured."""
+        for _, position, _ in reversed(self._measured):
+            if np.isfinite(position[columns]).all():
+                return position[columns]
+        raise DelayError("where the joints are is not measured")
 
     def _acted(self, sent: dict[int, float], actuator: int) -> tuple[np.ndarray, np.ndarray]:
         """Times in s and what was really sent to the actuator from then on.

@@ -71,6 +71,22 @@ def test_too_short_a_recording_is_told():
         actuation_delay(few, "effort", 0.5)
 
 
+@pytest.mark.parametrize("interface", ["effort", "velocity", "position"])
+@pytest.mark.parametrize("delay", [0.55, 0.7, 0.9])
+def test_a_delay_beyond_the_longest_is_not_taken_for_a_shorter_one(interface, delay):
+    with pytest.raises(DelayError, match=r"about 0\.[5-9]. s, more than 0.5 s; use a larger --longest"):
+        actuation_delay(recording(interface, delay), interface, 0.5)
+    assert actuation_delay(recording(interface, delay), interface, 1.0) == pytest.approx(delay, abs=0.0125)
+
+
+@pytest.mark.parametrize("velocities", [True, False])
+def test_a_message_now_and_then_without_a_number_is_passed_over(velocities):
+    record = recording("effort", 0.06, velocities=velocities, dt=0.01, noise=1e-4)
+    record.position[7::20] = np.nan
+    record.velocity[13::20] = np.nan
+    assert actuation_delay(record, "effort", 0.5) == pytest.approx(0.06, abs=0.0125)
+
+
 def test_measurements_without_numbers_are_told():
     record = recording("effort", 0.06, velocities=False)
     with pytest.raises(DelayError, match="measurements are missing"):
