@@ -84,6 +84,7 @@ def import_events(events: Iterable[Event], dt_ns: int) -> Imported:
 def observe(pairer: TransitionPairer, notes: Notes, event: Observed, trial: int | None) -> list[Pair]:
     """Hand an observation on, unless something is wrong with it, as the learner does."""
     problem = event.problem or ("" if np.all(np.isfinite(event.x)) else "not finite: a joint is missing")
+    problem = problem or ("from before the year 1970" if event.stamp_ns < 0 else "")
     notes.observed.setdefault(event.stamp_ns, problem)
     notes.trials.setdefault(event.stamp_ns, trial)
     return [] if problem else pairer.observe(event.stamp_ns, event.x)

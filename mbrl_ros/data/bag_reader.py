@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from mbrl_ros.data.bag_commands import NANOSECONDS, Applied, GuardedCommands, RobotCommands
 from mbrl_ros.data.bag_observer import BagError, Observed, Observer
-from mbrl_ros.data.recorded_topics import COMMAND_TYPES, full_name, sensor_topics
+from mbrl_ros.data.recorded_topics import COMMAND_TYPES, full_name, sensor_topics, trial_index
 from mbrl_ros.errors import MbrlError
 from mbrl_ros.estimation.config import FilterConfig
 from mbrl_ros.robots.description import RobotDescription
@@ -204,5 +204,5 @@ def listed(reader: AnyReader) -> str:
 def trial_begins(message: Any) -> Iterator[TrialBegins]:
     """The trial that a message of the trial manager begins, if it does."""
     index = {pair.key: pair.value for pair in message.values}.get("index", "")
-    if message.message == "run" and index.isdecimal():
-        yield TrialBegins(int(index))
+    if message.message == "run" and (number := trial_index(index)) is not None:
+        yield TrialBegins(number)

@@ -19,6 +19,7 @@ JOINTS, STATUS, MODEL = (
     "std_msgs/msg/UInt8MultiArray",
 )
 OBSERVATION, COMMAND, APPLIED, TRIAL = "observation", "command", "applied_command", "trial"
+LAST_TRIAL = 999_999
 PLAN, DESCRIPTION, EVENTS = "plan", "robot_description", "/parameter_events"
 TICKS, JUDGED, SCORED = "mpc_controller/telemetry", "model_learner/telemetry", "trial_manager/telemetry"
 DESCRIPTION_TYPE, EVENT_TYPE = "std_msgs/msg/String", "rcl_interfaces/msg/ParameterEvent"
@@ -111,3 +112,8 @@ def full_name(name: str, namespace: str) -> str:
         return name
     words = [namespace.strip("/"), ESTIMATOR if name.startswith("~/") else "", name.removeprefix("~/")]
     return "/" + "/".join(filter(None, words))
+
+
+def trial_index(text: str) -> int | None:
+    """Index of a trial from its text; None where it is no whole number in [0, LAST_TRIAL]."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(LAST_TRIAL)) else None

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from mbrl_ros.data.recorded_topics import LAST_TRIAL, trial_index
 from mbrl_ros.errors import MessageError
 from mbrl_ros.nodes.conversions import status_values, to_status
 
 PHASES = ("run", "done", "wait")  # wait: a real robot could not be armed
 POLICIES = ("base", "mpc")
-LAST_INDEX = 999_999
 # Of the words that acknowledge a phase: they are still there for a trial manager that finds the node a moment later.
 WORDS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -44,6 +44,6 @@ def from_phase(message: DiagnosticStatus) -> TrialPhase:
         )
     if policy not in POLICIES:
         raise MessageError(f"trial: policy {policy[:40]!r} is not allowed; expected one of: {', '.join(POLICIES)}")
-    if not (index.isascii() and index.isdecimal() and len(index) <= len(str(LAST_INDEX))):
-        raise MessageError(f"trial: index {index[:40]!r} is not allowed; expected a whole number in [0, {LAST_INDEX}]")
-    return TrialPhase(int(index), message.message, policy)
+    if (number := trial_index(index)) is None:
+        raise MessageError(f"trial: index {index[:40]!r} is not allowed; expected a whole number in [0, {LAST_TRIAL}]")
+    return TrialPhase(number, message.message, policy)

@@ -20,6 +20,7 @@ from mbrl_ros.data.recorded_topics import (
     TRIAL,
     full_name,
     sensor_topics,
+    trial_index,
 )
 from mbrl_ros.models.serialization import from_bytes
 from mbrl_ros.robots.command_messages import COMMAND_FIELDS, picked
@@ -207,8 +208,8 @@ def command(time_ns: int, message: Any, robot: RobotDescription) -> Stamped:
 def phases(time_ns: int, message: Any) -> Iterator[Phase]:
     """What a message of the trial manager announces; nothing where it makes no sense."""
     values = {pair.key: pair.value for pair in message.values}
-    if values.get("index", "").isdecimal():
-        yield Phase(time_ns, int(values["index"]), message.message, values.get("policy", ""))
+    if (index := trial_index(values.get("index", ""))) is not None:
+        yield Phase(time_ns, index, message.message, values.get("policy", ""))
 
 
 def scalars(message: Any) -> dict[str, float]:

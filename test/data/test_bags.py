@@ -301,6 +301,22 @@ def test_trials_are_read(tmp_path):
     assert {row.trial for row in load(record(tmp_path / "bag", messages)).rows} == {6}
 
 
+@pytest.mark.parametrize("index", ["9" * 30, "9" * 5000, str(2**63), "²", "٣", "-1", ""])
+def test_a_trial_with_an_index_that_is_none_is_passed_over(tmp_path, index):
+    announced = trial_message(6, "cartpole")
+    announced.values[0].value = index
+    messages = [("/trial", STATUS, announced), *measured(3, np.random.default_rng(4))]
+    assert {row.trial for row in load(record(tmp_path / "bag", messages)).rows} == {0}, "its trajectory is one"
+
+
+def test_observations_of_a_clock_below_zero_are_left_out():
+    stamps = [k * DT for k in range(-2, 3)]
+    events = [Observed(s, np.ones(4)) for s in stamps] + [Applied(s, np.ones(1), "ok") for s in stamps]
+    found = import_events(events, DT)
+    assert [row.stamp_ns for row in found.rows] == [0, DT]
+    assert found.left_out["observation from before the year 1970"] == 2
+
+
 @pytest.mark.parametrize("missing", ["/joint_states", "/applied_command"])
 def test_a_topic_that_was_not_recorded_is_named_with_those_that_were(tmp_path, missing):
     messages = [m for m in measured(3, np.random.default_rng(5)) if m[0] != missing]

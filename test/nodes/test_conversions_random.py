@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from mbrl_ros.data.recorded_topics import LAST_TRIAL
 from mbrl_ros.errors import MessageError
 from mbrl_ros.nodes import conversions as c
-from mbrl_ros.nodes.trial_phase import LAST_INDEX, PHASES, POLICIES, from_phase
+from mbrl_ros.nodes.trial_phase import PHASES, POLICIES, from_phase
 from mbrl_ros.robots.command_messages import from_joint_trajectory
 
 EXAMPLES, LEAST, MOST = 250, 400, 800  # sequences, and messages in each
@@ -124,7 +125,7 @@ def check_phase(message: DiagnosticStatus) -> None:
         SEEN["refused"] += 1
         return
     SEEN["phase"] += 1
-    assert phase.phase in PHASES and phase.policy in POLICIES and 0 <= phase.index <= LAST_INDEX
+    assert phase.phase in PHASES and phase.policy in POLICIES and 0 <= phase.index <= LAST_TRIAL
 
 
 def check_statuses(message: DiagnosticStatus) -> None:
