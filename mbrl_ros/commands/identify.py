@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from mbrl_ros.bringup import Graph
 from mbrl_ros.commands.robot import robot_parameters
@@ -23,6 +24,8 @@ from mbrl_ros.transport import dds_environment
 
 HELPERS = ("state_estimator", "command_guard")  # the processes that the motion needs
 ARM_TIMEOUT = 20.0  # s
+LOOK = 1.0  # s of looking at the measurements before anything is started
+UNEXPECTED = 0.5  # periods by which measurements may be older than the YAML says
 MOST_FAILED = 0.5  # share of the repetitions that may show nothing
 
 
@@ -37,16 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     actuator = chosen(robot, arguments.actuator)
     amplitude = arguments.share * 0.5 * float(robot.u_max[actuator] - robot.u_min[actuator])
     ask(robot, actuator, amplitude, arguments)
-    parameters = robot_parameters({}, arguments.file)
     os.environ.update(dds_environment(os.environ))
     with tempfile.TemporaryDirectory(prefix="mbrl_ros_identify_") as folder:
-        path = Path(folder) / "parameters.yaml"
-        write_params_file(path, {name: parameters[name] for name in HELPERS}, arguments.namespace)
-        graph = Graph(path, Path(folder), arguments.namespace, "warn", [NODES[name] for name in HELPERS])
-        try:
-            actuation, sensing = measure(robot, actuator, amplitude, arguments, graph)
-        finally:
-            graph.stop()
+        actuation, sensing = measured_in(Path(folder), robot, actuator, amplitude, arguments)
     report(actuation, sensing)
     delay = Delay(max(0.0, agreed(actuation, robot.dt)), max(0.0, float(np.median(sensing))))
     if not arguments.dry_run:
@@ -94,32 +90,78 @@ def ask(robot: RobotDescription, actuator: int, amplitude: float, arguments: arg
         raise ConfigError("nothing was moved")
 
 
-def measure(
-    robot: RobotDescription, actuator: int, amplitude: float, arguments: argparse.Namespace, graph: Graph
+def measured_in(
+    folder: Path, robot: RobotDescription, actuator: int, amplitude: float, arguments: argparse.Namespace
 ) -> tuple[list[float], list[float]]:
-    """Actuation delay of each repetition and age of each measurement, in s."""
+    """See `measure`; the processes that it needs live as long, and have their files in the folder."""
     from mbrl_ros.nodes.delay_probe import DelayProbe
 
     probe: Any = DelayProbe(robot, arguments.namespace)
-    found, failed = [], []
     try:
-        for number in range(arguments.repeats):
-            if died := graph.ended():
-                raise DelayError(f"{died.died} died: {died.why}")
-            probe.arm(ARM_TIMEOUT)
-            try:
-                recording = probe.excite(actuator, amplitude, arguments.seconds, arguments.half_period)
-                found.append(actuation_delay(recording, robot.command_interface, arguments.longest))
-                print(f"repetition {number + 1}: {1e3 * found[-1]:.1f} ms", flush=True)
-            except DelayError as error:
-                failed.append(error)
-                print(f"repetition {number + 1}: {error}", flush=True)
-            time.sleep(robot.dt * float(np.random.default_rng(number).random()))  # another phase to the sensors
-        if failed and len(failed) >= MOST_FAILED * arguments.repeats:
-            raise failed[-1]
-        return found, probe.ages_s
+        age = probe.age(LOOK)
+        parameters = robot_parameters({}, described(arguments.file, robot, age, arguments.longest, folder))
+        path = folder / "parameters.yaml"
+        write_params_file(path, {name: parameters[name] for name in HELPERS}, arguments.namespace)
+        graph = Graph(path, folder, arguments.namespace, "warn", [NODES[name] for name in HELPERS])
+        try:
+            return measure(robot, actuator, amplitude, arguments, graph, probe)
+        finally:
+            probe.close()  # disarms the guard before its process is ended
+            graph.stop()
     finally:
         probe.close()
+
+
+def described(file: Path, robot: RobotDescription, age_s: float, longest_s: float, folder: Path) -> Path:
+    """The robot's YAML, or a copy that knows of measurements which are old when they come: they would be refused.
+
+    Args:
+        file: the robot's YAML.
+        robot: as it says.
+        age_s: of the measurements when they come.
+        longest_s: longest delay that is allowed.
+        folder: for the copy.
+
+    Raises:
+        DelayError: they are older than that.
+    """
+    stated = robot.delay or Delay(0.0, 0.0)
+    if age_s > longest_s:
+        raise DelayError(
+            f"measurements are {age_s:.4g} s old when they come, more than {longest_s:g} s; do the clocks agree? "
+            "Where they do, use a larger --longest"
+        )
+    if age_s <= stated.sensing_s + UNEXPECTED * robot.dt:
+        return file
+    values = yaml.safe_load(file.read_text())
+    values["delay"] = {"actuation_s": stated.actuation_s, "sensing_s": age_s}
+    if robot.urdf is not None:
+        values["urdf"] = str(robot.urdf.resolve())
+    copy = folder / file.name
+    copy.write_text(yaml.safe_dump(values))
+    return copy
+
+
+def measure(
+    robot: RobotDescription, actuator: int, amplitude: float, arguments: argparse.Namespace, graph: Graph, probe: Any
+) -> tuple[list[float], list[float]]:
+    """Actuation delay of each repetition and age of each measurement, in s."""
+    found, failed = [], []
+    for number in range(arguments.repeats):
+        if died := graph.ended():
+            raise DelayError(f"{died.died} died: {died.why}")
+        probe.arm(ARM_TIMEOUT)
+        try:
+            recording = probe.excite(actuator, amplitude, arguments.seconds, arguments.half_period)
+            found.append(actuation_delay(recording, robot.command_interface, arguments.longest))
+            print(f"repetition {number + 1}: {1e3 * found[-1]:.1f} ms", flush=True)
+        except DelayError as error:
+            failed.append(error)
+            print(f"repetition {number + 1}: {error}", flush=True)
+        time.sleep(robot.dt * float(np.random.default_rng(number).random()))  # another phase to the sensors
+    if failed and len(failed) >= MOST_FAILED * arguments.repeats:
+        raise failed[-1]
+    return found, probe.ages_s
 
 
 def report(actuation: list[float], sensing: list[float]) -> None:

@@ -14,6 +14,7 @@ from mbrl_ros.errors import MbrlError
 
 STEPS = 400  # candidate delays up to the longest that is allowed
 BEYOND = 3  # times the longest: so far is looked, for under a periodic wave a longer delay looks like a shorter one
+CLEARLY = 1.3  # times less of the motion is unexplained by a longer delay that is believed
 WHOLE = 0.5  # share of the measurements that must be complete for the others to be left out
 SIGNIFICANCE = 30.0  # F statistic of the command that shows that the motion follows it
 SHORTEST_STEP = 0.02  # s; noise hides what happens in less, so faster sensors are thinned out to it
@@ -72,12 +73,14 @@ def actuation_delay(recording: Recording, interface: str, longest_s: float) -> f
         if interface != "effort":  # a drive that follows within the period: what it was told last counts, too
             inputs.append(signal.value(after[good] - delay))
         residuals[i] = residual(np.column_stack([state, *inputs]), target)
-    best = int(residuals.argmin())
+    best, any_best = int(residuals[: STEPS + 1].argmin()), int(residuals.argmin())
     freedom = len(target) - state.shape[1] - len(inputs)
     if residual(state, target) - residuals[best] < SIGNIFICANCE * len(inputs) * residuals[best] / freedom:
         raise DelayError("the motion does not follow the command; use a larger --share, and see that the robot is free")
-    if best > STEPS:
-        raise DelayError(f"the delay is about {delays[best]:.2f} s, more than {longest_s:g} s; use a larger --longest")
+    if residuals[best] > CLEARLY * residuals[any_best]:
+        raise DelayError(
+            f"the delay is about {delays[any_best]:.2f} s, more than {longest_s:g} s; use a larger --longest"
+        )
     return float(refined(delays, residuals, best))
 
 

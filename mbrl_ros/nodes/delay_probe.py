@@ -22,6 +22,7 @@ from mbrl_ros.nodes.conversions import from_command, from_joint_state, from_time
 from mbrl_ros.nodes.pipeline_node import BEST_EFFORT, RELIABLE
 from mbrl_ros.robots.description import RobotDescription
 
+FIRST = 5.0  # s, how long the first measurement is waited for
 REST = 0.4  # s of rest before and after the motion
 TWIST_COLUMNS = (0, 5)  # linear x and angular z in a twist
 WAITS = (0.4, 1.0)  # periods from a command to the next: in step with the sensors, delays could not be told apart
@@ -52,8 +53,21 @@ class DelayProbe:
         self._applied: dict[int, tuple[str, np.ndarray]] = {}  # what the guard did and sent, by stamp
         self._measured: list[tuple[float, np.ndarray, np.ndarray]] = []
 
+    def age(self, seconds: float) -> float:
+        """Median age in s of the measurements when they come, looked at for a while.
+
+        Raises:
+            DelayError: none came.
+        """
+        if not self.serve(FIRST, lambda: bool(self.ages_s)):
+            raise DelayError("no measurements from the robot")
+        self.serve(seconds)
+        return float(np.median(self.ages_s))
+
     def close(self) -> None:
         """Disarm and end."""
+        if not self._context.ok():
+            return
         try:
             if self._arm.service_is_ready():
                 self._call(False)
@@ -120,7 +134,7 @@ class DelayProbe:
         """
         robot = self.robot
         columns = [robot.joints.index(a) for a in robot.actuators if a in robot.joints]
-        if not self.serve(2.0, lambda: bool(self._measured)):
+        if not self.serve(FIRST, lambda: bool(self._measured)):
             raise DelayError("no measurements from the robot")
         rest = self._place(columns) if robot.command_interface == "position" else np.zeros(robot.layout.nu)
         self._measured.clear()
