@@ -506,3 +506,45 @@ def test_bad_settings_are_refused(bad):
 
 def test_moments_are_whole_nanoseconds():
     assert at(0.05) == Moment(50_000_000, ns(0.05))
+
+
+def disarmed_and_armed(guard: Guard, now: float) -> Guard:
+    guard.disarm(at(now))
+    assert guard.arm(at(now))[0]
+    return guard
+
+
+def test_arming_again_forgets_the_invalid_commands_of_before():
+    guard = armed(invalid_limit=3)
+    for k in range(2):
+        assert flag_of(guard, k * DT, k * DT, [np.nan, 0.0]) == "invalid"
+    disarmed_and_armed(guard, 2 * DT)
+    assert flag_of(guard, 2 * DT, 2 * DT, []) == "invalid" and guard.state is GuardState.ARMED
+
+
+def test_arming_again_forgets_which_periods_had_their_command():
+    guard = armed()
+    assert flag_of(guard, 0.0, 2 * DT) == "ok"
+    assert guard.command(at(0.5 * DT), ns(DT), UNIT) is None, "older than one that was sent"
+    assert flag_of(disarmed_and_armed(guard, 0.5 * DT), 0.5 * DT, DT) == "ok"
+
+
+def test_arming_again_forgets_the_plan():
+    guard = armed(timeout=1.0, plan_periods=5)
+    guard.plan(at(0.0), ns(0.0), [UNIT] * 9)
+    assert flag_of(guard, 0.0, 0.0) == "ok"
+    disarmed_and_armed(guard, 0.5 * DT)
+    assert guard.tick(at(2 * DT)).flag == "timeout", "nobody has planned since"
+
+
+def test_stamps_that_begin_anew_in_lockstep_give_the_ladder_no_more_time():
+    guard, dt = armed(None, hold_periods=2, invalid_limit=100), round(1e9 * DT)
+    guard.command(None, 9 * dt, UNIT)
+    assert [guard.command(None, k * dt, []).flag for k in (10, 0, 1, 2, 3)] == ["hold"] * 3 + ["invalid"] * 2
+
+
+def test_an_observation_from_beyond_now_counts_as_silence():
+    guard = make(observation_timeout=2.0)
+    guard.observe(at(10.0), ns(10.0), ZERO, ZERO)
+    armed_now, why = guard.arm(at(1.0))
+    assert not armed_now and "the last measured observation is 180.0 periods old" in why

@@ -30,6 +30,8 @@ def test_damping_works_against_the_velocity_within_the_limits():
     np.testing.assert_array_equal(act(safe_action="damp", damping=2.0), [-2.0, 1.0])
     np.testing.assert_array_equal(act(safe_action="damp", damping=1e3), [-10.0, 2.0])
     np.testing.assert_array_equal(act(safe_action="damp", damping=2.0, state=None), [0.0, 0.0])
+    unknown = (X, np.array([np.nan, -0.5]))
+    np.testing.assert_array_equal(act(safe_action="damp", damping=2.0, state=unknown), [0.0, 1.0], "the others are")
 
 
 GAIN = (1.0, 0.0, 2.0, 0.0, 0.0, 3.0, 0.0, 4.0)
