@@ -242,6 +242,13 @@ def test_outliers_in_a_row_are_believed_in_the_end(count):
     assert state.valid and joints.update(2.0, np.array([0.0, 5.0]), np.zeros(2)).reason == ""
 
 
+def test_a_joint_that_started_afresh_counts_its_outliers_anew():
+    joints = settled(rejections_to_restart=2, max_gap=10.0)
+    found = [joints.update(1.0 + k * DT, np.array([0.0, z]), np.zeros(2)) for k, z in enumerate((5.0, 5.0, -5.0))]
+    assert [state.reason.split(":")[0] for state in found] == ["outlier left out", "started afresh", "outlier left out"]
+    np.testing.assert_allclose(found[-1].position, [0.0, 5.0], atol=1e-12)
+
+
 def test_a_good_measurement_between_outliers_breaks_the_row():
     joints = settled(rejections_to_restart=2)
     for k in range(10):
@@ -293,7 +300,7 @@ def test_initial_velocity_std_weighs_the_first_difference():
     assert velocities[0] < 0.01 and velocities[1] > 0.3
 
 
-@pytest.mark.parametrize("stamp, word", [(0.95, "equal"), (0.93, "before"), (NAN, "nan"), (math.inf, "inf")])
+@pytest.mark.parametrize("stamp, word", [(19 * DT, "equal"), (0.93, "before"), (NAN, "nan"), (math.inf, "inf")])
 def test_bad_stamps_are_refused_and_change_nothing(stamp, word):
     joints, untouched = settled(), settled()
     state = joints.update(stamp, np.full(2, 9.0), np.zeros(2))
