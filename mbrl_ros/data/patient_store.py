@@ -75,9 +75,9 @@ class PatientStore:
         return not self._queue
 
     def note_change(self, before: int) -> None:
-        """See `TransitionStore.note_change`; what cannot be written now waits."""
+        """See `TransitionStore.note_change`; it waits for the transitions before it, and where it cannot be written."""
         self._changes.append(before)
-        self._note_changes()
+        self.flush()
 
     @property
     def changes(self) -> list[int]:

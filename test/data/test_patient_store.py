@@ -142,3 +142,27 @@ def test_a_change_of_the_robot_waits_for_room_too(store):
     assert patient.changes == [2] and patient.problem and not store.changes
     store._db.execute("PRAGMA query_only = OFF")
     assert patient.flush() and store.changes == patient.changes == [2] and patient.problem == ""
+
+
+def test_a_change_of_the_robot_is_not_noted_before_the_transitions_that_it_counts(store, monkeypatch):
+    """Else the count would reach into what a killed process's successor stores."""
+    monkeypatch.setattr("mbrl_ros.data.patient_store.CHUNK", 2)
+    patient = PatientStore(store)
+    fill_disk(store)
+    count = fill_until_full(patient, store, 6)
+    make_room(store)
+    patient.note_change(count)
+    while patient.waiting:
+        assert store.changes == [] and patient.changes == [count]
+        patient.flush()
+    assert store.changes == [count] == [len(store)]
+
+
+def test_a_transition_that_has_been_stored_does_not_wait_any_more(store):
+    patient = PatientStore(store)
+    fill_disk(store)
+    count = fill_until_full(patient, store, 3)
+    make_room(store)
+    assert patient.flush()
+    with pytest.raises(StoreError, match="is stored already"):
+        fill(patient, [count - 1])

@@ -23,6 +23,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from mbrl_ros.data.pairing import Pair
 from mbrl_ros.data.transition_store import TransitionStore
+from mbrl_ros.errors import ConfigError
 from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.nodes.command_guard import CommandGuard
@@ -292,6 +293,21 @@ def test_an_unexpected_error_in_a_transition_leaves_the_node_to_be_configured_ag
         assert not it.ask("activate" if labels else "configure")
     assert it.label() == "unconfigured" and "ZeroDivisionError" in it.node.trouble
     assert not it.node.active and len(it.node._entities()) == before
+    it.go("configure", "activate")
+
+
+def test_what_was_half_built_when_a_problem_was_found_goes(bench, monkeypatch):
+    it = bench(StateEstimator)
+    before, set_up = len(it.node._entities()), it.node.set_up
+
+    def half() -> None:
+        set_up()
+        raise ConfigError("half of it cannot be used")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(it.node, "set_up", half)
+        assert not it.ask("configure") and it.node.trouble == "half of it cannot be used"
+    assert it.label() == "unconfigured" and len(it.node._entities()) == before
     it.go("configure", "activate")
 
 
