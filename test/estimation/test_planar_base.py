@@ -197,6 +197,7 @@ def test_yaw_goes_on_beyond_pi_and_the_orbit_closes():
         angle = 2 * math.pi * k / 100
         base.measure(DT * k, "pose", pose(math.cos(angle), math.sin(angle), angle + math.pi / 2), diagonal(0.001))
         yaw = estimate(base, DT * k)["base_yaw"]
+        assert base.validity() == (True, ""), "no measurement is an outlier where yaw passes pi"
     result = estimate(base, 15.0)
     assert yaw == pytest.approx(6 * math.pi + math.pi / 2, abs=0.01)
     assert result["base_vx"] == pytest.approx(speed, abs=0.02) and result["base_wz"] == pytest.approx(speed, abs=0.02)
