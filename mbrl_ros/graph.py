@@ -89,6 +89,17 @@ class ControllerConfig(SharedConfig):
     replan_every: int = option(1, "mpc: control periods from one plan to the next", low=1, high=1000)
     budget: float = option(0.6, "planning time as a share of the control period", low=0.01, high=1.0, dynamic=True)
     model_topic: str = option("dynamics_model", "where models come from; that of a fleet's learner for a fleet")
+    command_rate: tuple[float, ...] = option(
+        (0.0,),
+        "largest change of the command per second that is planned for; one for all or one an actuator; 0 is any",
+        unit="1/s of the command's unit",
+        low=0.0,
+        high=1e9,
+        dynamic=True,
+    )
+    hold_commands: bool = option(
+        False, "send each command so that it acts at its stamp, by the robot's stated delay; not in lockstep"
+    )
     goal_link: str = option("", "an arm: link that a pose as a goal is of; empty: that which the last joint moves")
     goal_point: tuple[float, ...] = option(
         (0.0, 0.0, 0.0), "the point in the frame of `goal_link`; without a link, the far end of the last one", unit="m"

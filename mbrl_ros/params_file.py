@@ -35,6 +35,7 @@ from mbrl_ros.planners import planner_class
 from mbrl_ros.reporting.run_folder import PARAMETERS, SUMMARY, TRANSITIONS, create_run_folder
 from mbrl_ros.reporting.summary import read_summary, solved_in_a_row
 from mbrl_ros.robots.description import load_robot
+from mbrl_ros.safety.limits import limits_of
 
 EVERY_NODE = "/**"
 RESUME_OFFSET = 1000.0  # s; the lockstep clock of a resumed run starts at a multiple of it
@@ -171,7 +172,20 @@ def resolve(
             values.pop(name, None)
     parameters = node_parameters(shared | options, nodes)
     check_parameters(parameters, "command line")
-    return {spec.name: as_used(spec, parameters[spec.name]) for spec in GRAPH}
+    used = {spec.name: as_used(spec, parameters[spec.name]) for spec in GRAPH}
+    if "command_rate" not in parameters["mpc_controller"]:
+        used["mpc_controller"]["command_rate"] = guarded_rate(used["command_guard"])
+    return used
+
+
+def guarded_rate(guard: Mapping[str, Any]) -> list[float]:
+    """How fast the guard lets commands change, per second, so that the controller plans for it; 0 is any."""
+    groups = configure(NODES["command_guard"], {k: v for k, v in guard.items() if k not in ROS_PARAMETERS})[1]
+    try:
+        rate = limits_of(load_robot(guard["robot"]), groups["guard"]).command_rate
+    except ConfigError:
+        return [0.0]  # the guard itself says what is wrong
+    return np.where(np.isfinite(rate), rate, 0.0).tolist() if np.isfinite(rate).any() else [0.0]
 
 
 def stated_robot(shared: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from ros_domain import own_domain
@@ -182,8 +183,21 @@ def test_nothing_is_moved_where_nobody_can_be_asked(robot):
     assert robot.commands == []
 
 
+def best_shift(rows) -> int:
+    """Periods by which commands are to be shifted to explain best how the cart's velocity changes."""
+    longest = np.bincount(rows.trajectory).argmax()
+    x, u, x_next = (part[rows.trajectory == longest] for part in (rows.x, rows.u, rows.x_next))
+    change, n, left = x_next[:, 2] - x[:, 2], len(x), {}
+    for shift in (-1, 0, 1):
+        at = np.arange(1, n - 1)
+        features = np.column_stack([u[at + shift], x[at, 2:], np.ones(n - 2)])
+        left[shift] = np.linalg.lstsq(features, change[at], rcond=None)[1]
+    return min(left, key=lambda shift: float(left[shift][0]))
+
+
 def test_a_trial_begins_with_the_operators_word_and_is_learned_from(robot):
-    robot.write(delay={"actuation_s": ACTUATION, "sensing_s": SENSING})
+    each_measurement = {"state_estimator": {"filter": {"rate": 0.0}}}  # they come at the control rate
+    robot.write(delay={"actuation_s": ACTUATION, "sensing_s": SENSING}, parameters=QUICK | each_measurement)
     robot.call(Trigger, "pybullet_sim/reset", Trigger.Request())
     robot.call(SetBool, "pybullet_sim/run", SetBool.Request(data=True))
     robot.forget()
@@ -215,6 +229,8 @@ def test_a_trial_begins_with_the_operators_word_and_is_learned_from(robot):
     assert set(trial.flags) <= {"ok", "limited", "late", "timeout"} and trial.flags.get("ok", 0) > 0
     description = load_robot(str(robot.file))
     with TransitionStore(run / "transitions.sqlite", description.name, description.layout) as store:
-        assert len(store.load()) > 0, "what it did is stored"
+        rows = store.load()
+    assert len(rows) > 0, "what it did is stored"
+    assert best_shift(rows) == 0, "a command acts from its stamp on: neither a period sooner nor later"
     robot.until(lambda: False, 0.3)
     assert robot.commands[-1] == [0.0], "the last word is no effort"

@@ -29,6 +29,7 @@ from mbrl_ros.session import run_graph
 MARGIN = 0.02  # of a joint's range that is kept from its ends, at most MARGIN_AT_MOST
 MARGIN_AT_MOST = 0.05  # m or rad
 VELOCITY_MARGIN = 0.1  # of what is commanded; who moves at the limit itself is measured beyond it, for noise
+LATE = 0.2  # control periods after the moment at which it should have been sent, from which on a command is late
 BASE_POLICY_STD = 0.3  # gentler than the simulation's: nobody knows yet what the robot does
 NOT_ON_A_ROBOT = ("lockstep", "gui")  # options that need the simulator
 
@@ -126,7 +127,7 @@ def robot_name(given: Mapping[str, Any], params_file: Path | None) -> str:
 def safe_defaults(robot: RobotDescription) -> dict[str, dict[str, Any]]:
     """Parameters by node that are right for a real robot where nothing else is said."""
     delay = robot.delay_ticks(lockstep=False)
-    return {
+    defaults: dict[str, dict[str, Any]] = {
         "state_estimator": {"filter.rate": robot.control_rate},
         "mpc_controller": {"policy.std": BASE_POLICY_STD},
         "command_guard": {
@@ -138,6 +139,10 @@ def safe_defaults(robot: RobotDescription) -> dict[str, dict[str, Any]]:
         },
         "trial_manager": {"operator": True},
     }
+    if robot.delay is not None:
+        defaults["mpc_controller"]["hold_commands"] = True
+        defaults["command_guard"]["guard.late_tolerance"] = max(-1.0, LATE - robot.delay.actuation_s / robot.dt)
+    return defaults
 
 
 def sensing_periods(robot: RobotDescription) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mbrl_ros.planners.base import Deadline, Plan, Planner, Problem
+from mbrl_ros.planners.rollout import reachable
 
 MODES = {
     "mpc": "plan again and again; between two plans follow the last one, with its feedback gains where it has any",
@@ -90,19 +91,20 @@ class Controller:
         self._state: Any = None
         self._plan: Plan | None = None
         self._age = 0  # periods since the plan was made
-        self._sent = [np.zeros_like(self.problem.u_max)] * self.delay_ticks
+        self._sent: list[np.ndarray] = []  # newest last; as many as have yet to act, at least one
 
     def note_sent(self, action: np.ndarray) -> None:
-        """Take down an action (nu,) that was sent and has yet to act."""
-        self._sent = [*self._sent, action][-self.delay_ticks :] if self.delay_ticks else []
+        """Take down an action (nu,) that was sent."""
+        self._sent = [*self._sent, action][-max(1, self.delay_ticks) :]
 
     def tick(self, x: np.ndarray, rng: np.random.Generator) -> Tick:
         """Action for the observation x (nx,), within the time budget.
 
-        A plan that is not finite is replaced by no effort, so that what leaves here is always a command.
+        A plan that is not finite is replaced by rest, so that what leaves here is always a command.
         """
         deadline = Deadline(self.budget)
         start = self._predict_delay(x)
+        self.problem = replace(self.problem, u_last=self._sent[-1] if self._sent else self._rest(x))
         planned = self._plan is None or (self.mode == "mpc" and self._age + 1 >= self.problem.replan_every)
         plan = self._new_plan(start, rng, deadline) if planned or self._plan is None else self._plan
         self._age = 0 if planned else self._age + 1
@@ -123,18 +125,25 @@ class Controller:
         return self._plan
 
     def _rest_of(self, plan: Plan, start: np.ndarray) -> np.ndarray:
-        """Actions from now on (H', nu): ``u = u_hat + K (x - x_hat)`` first; no effort once the plan is used up."""
-        actions = np.array(plan.actions[self._age :], dtype=float)
+        """Actions from now on (H', nu): ``u = u_hat + K (x - x_hat)`` first; rest once the plan is used up."""
+        actions, rest = np.array(plan.actions[self._age :], dtype=float), self._rest(start)
         if len(actions) == 0:
-            return np.zeros((1, len(self.problem.u_max)))
+            return rest[None]
         if self.mode != "open_loop" and plan.gains is not None and plan.states is not None:
             actions[0] += plan.gains[self._age] @ (start - plan.states[self._age])
-        return np.clip(np.nan_to_num(actions), self.problem.u_min, self.problem.u_max)
+        wished = np.where(np.isnan(actions), rest, actions)
+        return reachable(self.problem, np.clip(wished, self.problem.u_min, self.problem.u_max))
+
+    def _rest(self, x: np.ndarray) -> np.ndarray:
+        """Action (nu,) that keeps the robot in a state x (nx,): no effort, or where it is."""
+        targets, none = self.problem.targets, np.zeros_like(self.problem.u_max)
+        return none if targets is None else np.clip(x[targets], self.problem.u_min, self.problem.u_max)
 
     def _predict_delay(self, x: np.ndarray) -> np.ndarray:
         """State (nx,) at the moment the command will act: replay what was sent and has yet to act."""
-        if not self._sent:
+        if self.delay_ticks == 0:
             return x
-        actions = np.array(self._sent)[None]
+        before = [self._rest(x)] * (self.delay_ticks - len(self._sent))
+        actions = np.array([*before, *self._sent])[None]
         futures = self.problem.dynamics.rollout(x, actions, None, self.problem.particles)
         return futures[:, 0, -1].mean(axis=0).astype(float)

@@ -1,5 +1,6 @@
 """The control problem from the controller's parameters and the robot's description."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from mbrl_ros.planners.base import Problem
 from mbrl_ros.planners.constraints import ConstrainedTask
 from mbrl_ros.planners.risk import make_risk
 from mbrl_ros.robots.description import RobotDescription
+from mbrl_ros.safety.limits import per_actuator
 from mbrl_ros.tasks import TASKS
 from mbrl_ros.tasks.goals import check_task
 
@@ -41,12 +43,31 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
         sample_noise=config.sample_noise,
         risk=make_risk(groups["risk"]),
         replan_every=config.replan_every,
+        u_step=largest_step(config.command_rate, robot),
+        targets=held_entries(robot),
     )
     if config.state_limits == "none":
         return problem
     x_min, x_max = state_range(robot, config.limit_share)
     constrained = ConstrainedTask(task, x_min, x_max, config.state_limits)
     return replace(problem, task=constrained, x_min=x_min, x_max=x_max)
+
+
+def largest_step(command_rate: Sequence[float], robot: RobotDescription) -> np.ndarray | None:
+    """Largest change of the command (nu,) from one period to the next; None where any is allowed.
+
+    Raises:
+        ConfigError: neither one number nor one an actuator.
+    """
+    rate = per_actuator("command_rate", command_rate, robot.actuators)
+    return None if np.all(np.isinf(rate)) else rate * robot.dt
+
+
+def held_entries(robot: RobotDescription) -> np.ndarray | None:
+    """State entries (nu,) that position commands are targets of; None for other interfaces."""
+    if robot.command_interface != "position":
+        return None
+    return np.array([robot.joints.index(name) for name in robot.actuators])
 
 
 def check_particles(config: Any, risk: Any) -> None:

@@ -29,6 +29,7 @@ from mbrl_ros.nodes.conversions import (
     to_table,
     to_trajectory,
 )
+from mbrl_ros.nodes.due_sender import DueSender
 from mbrl_ros.nodes.goal_listener import GoalListener
 from mbrl_ros.nodes.managed_node import ManagedNode
 from mbrl_ros.nodes.managed_parameters import Problems
@@ -44,6 +45,7 @@ LATEST_NS = (2**31 - 1) * NANOSECONDS  # what a ROS time can hold
 OVERTIME = 1.0  # s beyond the length of a trial after which the controller ends it by itself
 LONGEST_GAP = 1.0  # s between two observations that count as time; more is a clock that was set
 LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
+WAY = 0.002  # s that a command takes to the guard and on
 
 TICKS_KEPT = 200  # ticks over which the planning time is reported
 
@@ -84,6 +86,9 @@ class MpcController(ManagedNode):
         self.planning_s: deque[float] = deque(maxlen=TICKS_KEPT)
         self.waiting: JointState | None = None  # lockstep: observation whose last command has yet to be heard of
         self.commands = self.publish_to(JointState, "command")
+        self.due = DueSender(self.send) if cfg.hold_commands and not cfg.lockstep else None
+        if self.due is not None:
+            self.at_cleanup.callback(self.due.close)
         self.plans = self.make_publisher(JointTrajectory, "plan", 10)
         self.telemetry = self.publish_to(JointState, "~/telemetry")
         self.scalars = {
@@ -117,6 +122,11 @@ class MpcController(ManagedNode):
         self.goal.publish()
         if not self.acting:
             self.doing("waiting for a trial")
+
+    def rest(self) -> None:
+        """See ManagedNode; commands that wait for their moment stay here."""
+        if self.due is not None:
+            self.due.clear()
 
     def budget(self, config: Any) -> float:
         """Planning time in s; lockstep has none."""
@@ -176,6 +186,7 @@ class MpcController(ManagedNode):
         announced = from_phase(message)
         self.trial, self.acting = announced.index, announced.phase == "run"
         self.waiting = None
+        self.rest()
         if self.acting:
             self.ticks, self.acted_ns, self.seen_ns = 0, 0, None
             self.base = announced.policy == "base"
@@ -234,12 +245,28 @@ class MpcController(ManagedNode):
             self.watch_candidates()
             tick = self.controller.tick(x, np.random.default_rng([self.config.seed, self.trial, self.ticks]))
             action = tick.action
-        self.commands.publish(to_command(act_ns, self.robot.actuators, action, interface=self.robot.command_interface))
-        self.note_sent("command")
+        self.command(act_ns, to_command(act_ns, self.robot.actuators, action, interface=self.robot.command_interface))
         self.ticks += 1
         if tick is not None:
             self.publish_candidates()
             self.publish_tick(stamp_ns, act_ns, tick)
+
+    def command(self, act_ns: int, message: JointState) -> None:
+        """Send a command so that it acts from `act_ns` on.
+
+        Most robots act on what they get as soon as they can, so they must not get it sooner than their delay says; the
+        simulated ones wait for their tick by themselves.
+        """
+        if self.due is None:
+            self.send(message)
+        else:
+            dead_time = self.robot.delay.actuation_s if self.robot.delay else 0.0
+            self.due.put(1e-9 * (act_ns - time.time_ns()) - dead_time - WAY, message)
+
+    def send(self, message: JointState) -> None:
+        """Publish a command."""
+        self.commands.publish(message)
+        self.note_sent("command")
 
     def watch_candidates(self) -> None:
         """Have the planner tell what it tries while somebody wants to know; otherwise nothing is kept."""

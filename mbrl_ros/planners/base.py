@@ -79,6 +79,9 @@ class Problem:
             others are kept within limits by the task's cost, see `constraints.ConstrainedTask`.
         x_max: upper state limits (nx,).
         replan_every: control periods until the next plan; what a planner remembers is shifted by as many.
+        u_step: largest change of the controls from one period to the next (nu,), None for any, see `rollout.reachable`.
+        u_last: controls before the first ones (nu,); None where they are not known.
+        targets: state entries (nu,) that the controls are targets of, as positions are; None where no control is rest.
         on_evaluated: told start (nx,), actions (N, H, nu) and costs (N,) of all that is tried; None while nobody looks.
     """
 
@@ -93,6 +96,9 @@ class Problem:
     replan_every: int = 1
     x_min: np.ndarray | None = None
     x_max: np.ndarray | None = None
+    u_step: np.ndarray | None = None
+    u_last: np.ndarray | None = None
+    targets: np.ndarray | None = None
     on_evaluated: Callable[[np.ndarray, np.ndarray, np.ndarray], None] | None = None
 
 

@@ -8,7 +8,7 @@ from mbrl_ros.config import option, validate
 from mbrl_ros.planners.base import Deadline, Plan, Problem
 from mbrl_ros.planners.ilqr_step import improvements
 from mbrl_ros.planners.noise import coloured_noise
-from mbrl_ros.planners.rollout import evaluate
+from mbrl_ros.planners.rollout import evaluate, reachable
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class CEM:
         for _ in range(self.config.refine):
             if not deadline.allows_round():
                 return replace(plan, complete=False)
-            better = improvements(problem, x0, plan.actions)
+            better = improvements(problem, x0, reachable(problem, plan.actions))
             if len(better) == 0:
                 return plan
             tried = np.concatenate([plan.actions[None], better])

@@ -43,7 +43,9 @@ def test_the_robots_yaml_is_enough_and_safe_defaults_hold(arm):
     guard = parameters["command_guard"]
     assert (guard["guard.observation_timeout"], guard["guard.state_action"]) == (3.0, "stop")
     assert guard["guard.position_margin"] == pytest.approx(0.02 * 2.2)
-    assert guard["guard.velocity_margin"] == 0.1, "it moves slower than what is too fast"
+    assert guard["guard.velocity_margin"] == 0.6, "the YAML's own"
+    plain = robot_parameters({}, arm(parameters=None))["command_guard"]
+    assert plain["guard.velocity_margin"] == 0.1, "it moves slower than what is too fast"
     assert guard["guard.stale_after"] == 4.0
     assert parameters["state_estimator"]["filter.rate"] == 20.0
     assert parameters["trial_manager"]["operator"] is True
@@ -56,6 +58,29 @@ def test_a_long_delay_makes_the_guard_take_commands_that_are_as_far_ahead(arm):
     guard = robot_parameters({}, path)["command_guard"]
     assert load_robot(str(path)).delay_ticks(lockstep=False) == 7
     assert (guard["guard.stale_after"], guard["guard.observation_timeout"]) == (9.0, 4.0)
+
+
+def test_commands_act_at_their_stamps_where_the_delay_is_stated(arm):
+    """0.03 s of 0.05 s: sent 0.6 periods before its stamp; a fifth of a period after that it is late."""
+    parameters = robot_parameters({}, arm())
+    assert parameters["mpc_controller"]["hold_commands"] is True
+    assert parameters["command_guard"]["guard.late_tolerance"] == pytest.approx(0.2 - 0.6)
+    slow = robot_parameters({}, arm(delay={"actuation_s": 0.2, "sensing_s": 0.0}))["command_guard"]
+    assert slow["guard.late_tolerance"] == -1.0, "the least it can be"
+    unknown = robot_parameters({}, arm(delay=None))
+    assert unknown["mpc_controller"]["hold_commands"] is False
+    assert unknown["command_guard"]["guard.late_tolerance"] == -0.1
+
+
+def test_what_is_planned_is_as_fast_as_the_guard_lets_commands_change(arm, tmp_path):
+    assert robot_parameters({}, arm())["mpc_controller"]["command_rate"] == pytest.approx([0.4, 0.4])
+    narrower = {"guard": {"velocity_margin": 0.5, "command_rate": [0.2, 0.0]}}
+    path = params_file(tmp_path, every={"robot": str(arm())}, command_guard=narrower)
+    assert robot_parameters({}, path)["mpc_controller"]["command_rate"] == pytest.approx([0.2, 0.5])
+    path = params_file(tmp_path, every={"robot": str(arm())}, mpc_controller={"command_rate": [0.3]})
+    assert robot_parameters({}, path)["mpc_controller"]["command_rate"] == [0.3], "what is said holds"
+    joint = robot_parameters({}, EXAMPLES / "joint.yaml")["mpc_controller"]["command_rate"]
+    assert joint == [0.0], "an effort may change at once"
 
 
 def test_options_win_over_the_file_and_the_file_over_the_yaml(arm, tmp_path):

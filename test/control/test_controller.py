@@ -229,3 +229,29 @@ def test_closed_loop_follows_the_one_plan_with_its_gains():
     planner, first, second = second_tick(mode="closed_loop")
     assert (len(planner.starts), first) == (1, 1.0)
     assert np.isclose(second, 0.5 - 1.0 * 0.1 - 2.0 * -0.2)
+
+
+def held(planner, delay_ticks=0, **changes):
+    """A controller of a robot whose command is the target of its position."""
+    problem = Problem(DoubleIntegrator(), None, -U_MAX, U_MAX, horizon=2, targets=np.array([0]), **changes)
+    return Controller(planner, problem, delay_ticks, np.inf)
+
+
+def test_commands_go_on_from_the_last_one_as_fast_as_they_may():
+    made = held(Scripted(np.array([[2.0], [2.0]])), u_step=np.array([0.25]))
+    results = [tick(made, [x, 0.0]) for x in (0.5, 0.4, 0.3)]
+    assert [r.action.tolist() for r in results] == [[0.75], [1.0], [1.25]], "at first from where the robot is"
+    assert results[0].actions.tolist() == [[0.75], [1.0]], "what is predicted is what will be sent"
+    made.note_sent(np.array([-1.0]))
+    assert tick(made, [0.0, 0.0]).action.tolist() == [-0.75]
+    made.reset()
+    assert tick(made, [0.0, 0.0]).action.tolist() == [0.25]
+
+
+def test_a_robot_that_is_told_positions_rests_where_it_is():
+    """No command is not zero: before the first one acts, and in place of what is no number, it stays."""
+    planner = Scripted(np.array([[np.nan], [0.5]]))
+    made = held(planner, delay_ticks=2)
+    assert tick(made, [0.5, 0.0]).action.tolist() == [planner.starts[0][0]]
+    # p = 0.5 + 0 + 0.5 / 2, v = 0.5; then p = 0.75 + 0.5 + 0.5 / 2, v = 1: the position, taken as an effort
+    assert planner.starts[0].tolist() == [1.5, 1.0]

@@ -1,0 +1,48 @@
+"""Messages leave in order, never before their moment, and not at all once they are called back."""
+
+import threading
+import time
+
+from mbrl_ros.nodes.due_sender import DueSender
+
+
+class Post:
+    """Notes what is sent, and when."""
+
+    def __init__(self):
+        self.sent, self.all_there = [], threading.Event()
+        self.expected = 0
+        self.sender = DueSender(self.take)
+
+    def take(self, message):
+        self.sent.append((message, time.monotonic()))
+        if len(self.sent) == self.expected:
+            self.all_there.set()
+
+    def wait_for(self, count):
+        self.expected = count
+        if len(self.sent) < count:
+            assert self.all_there.wait(10.0), "not sent"
+        return [message for message, _ in self.sent]
+
+
+def test_in_order_and_not_before_their_moments():
+    post, begin = Post(), time.monotonic()
+    for message, seconds in (("overdue", -1.0), ("soon", 0.05), ("later", 0.15)):
+        post.sender.put(seconds, message)
+    assert post.wait_for(3) == ["overdue", "soon", "later"]
+    for (_, moment), seconds in zip(post.sent, (0.0, 0.05, 0.15), strict=True):
+        assert moment >= begin + seconds
+    post.sender.close()
+
+
+def test_what_is_called_back_is_not_sent():
+    post = Post()
+    post.sender.put(0.2, "called back")
+    post.sender.clear()
+    post.sender.put(0.3, "sent")
+    assert post.wait_for(1) == ["sent"]
+    post.sender.put(0.05, "too late")
+    post.sender.close()
+    time.sleep(0.1)
+    assert [message for message, _ in post.sent] == ["sent"]
