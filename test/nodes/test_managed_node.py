@@ -296,6 +296,17 @@ def test_an_unexpected_error_in_a_transition_leaves_the_node_to_be_configured_ag
     it.go("configure", "activate")
 
 
+def test_a_node_that_cannot_rest_stops_all_the_same(bench, monkeypatch):
+    it = bench(StateEstimator)
+    it.go("configure", "activate")
+    with monkeypatch.context() as broken:
+        broken.setattr(it.node, "rest", lambda: 1 / 0)
+        assert not it.ask("deactivate")
+    assert it.label() == "unconfigured" and "ZeroDivisionError" in it.node.trouble
+    assert not it.node.active, "or it would go on with messages and timers"
+    it.go("configure", "activate")
+
+
 def test_what_was_half_built_when_a_problem_was_found_goes(bench, monkeypatch):
     it = bench(StateEstimator)
     before, set_up = len(it.node._entities()), it.node.set_up
