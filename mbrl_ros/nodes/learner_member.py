@@ -109,7 +109,9 @@ class Member:
         """Store transitions, then work on the model where that is due."""
         node = self.node
         for pair in pairs:
-            own = replace(pair, trajectory=pair.trajectory * self.count + self.number)
+            # A nanosecond a member: two robots may well have the same stamp, and the store takes each stamp once.
+            trajectory = pair.trajectory * self.count + self.number
+            own = replace(pair, stamp_ns=pair.stamp_ns + self.number, trajectory=trajectory)
             try:
                 node.learner.add(own, self.trial, self.number)
                 self.transitions += 1

@@ -62,8 +62,8 @@ def phase(member, what, index=0, policy="mpc"):
 def tick(member, k, offset=0.0):
     """Observation and command of tick k."""
     x = np.array([0.01 * k + offset, 0.1, 0.0, 0.0])
-    member.on_observation(to_joint_state(k * DT_NS + member.number, ROBOT.joints, x))
-    member.on_applied(to_command(k * DT_NS + member.number, ROBOT.actuators, np.array([0.5]), "ok"))
+    member.on_observation(to_joint_state(k * DT_NS, ROBOT.joints, x))
+    member.on_applied(to_command(k * DT_NS, ROBOT.actuators, np.array([0.5]), "ok"))
 
 
 def wait_for_fit(learner):
