@@ -1,9 +1,12 @@
 """Where recorded transitions come from: a store, a run folder or a bag."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mbrl_ros.data.bag_commands import NANOSECONDS
 from mbrl_ros.data.bag_import import Imported, import_events, shifted
@@ -11,10 +14,11 @@ from mbrl_ros.data.bag_reader import is_bag, read_events
 from mbrl_ros.data.store_format import Row, outdated_count, read_robot_rows
 from mbrl_ros.errors import StoreError
 from mbrl_ros.graph import NODES, ROS_PARAMETERS, configure
-from mbrl_ros.params_file import resolve
+from mbrl_ros.params_file import WALL_CLOCK, resolve
 from mbrl_ros.reporting.run_folder import TRANSITIONS
 from mbrl_ros.robots.description import RobotDescription
 
+APART_NS = 10 * NANOSECONDS  # between the stamps of two runs in lockstep that are put one after the other
 OUTDATED = "from before the robot has changed (--all takes them)"
 
 
@@ -96,15 +100,30 @@ def read_sources(
 ) -> tuple[list[Row], Counter[str]]:
     """All transitions, trajectories of different sources kept apart, and what was left out of bags.
 
-    A stamp that comes twice, as when a run and its bag are both given, counts once.
+    A transition that comes twice, as when a run and its bag are both given, counts once.
     """
-    rows: dict[int, Row] = {}
+    rows: list[Row] = []
+    known: dict[int, list[Row]] = {}  # by stamp, as they were given
     left_out: Counter[str] = Counter()
     for path in paths:
         found = read_source(path, robot, settings, namespace, everything)
+        new = [row for row in found.rows if not any(same(row, other) for other in known.get(row.stamp_ns, ()))]
         left_out += found.left_out
-        left_out["given twice"] += sum(row.stamp_ns in rows for row in found.rows)
-        first = 1 + max((row.trajectory for row in rows.values()), default=-1)
-        for row in shifted(found.rows, first, 0):
-            rows.setdefault(row.stamp_ns, row)
-    return list(rows.values()), +left_out
+        left_out["given twice"] += len(found.rows) - len(new)
+        first = 1 + max((row.trajectory for row in rows), default=-1)
+        rows += shifted(later(new, rows) if any(row.stamp_ns in known for row in new) else new, first, 0)
+        for row in new:
+            known.setdefault(row.stamp_ns, []).append(row)
+    return rows, +left_out
+
+
+def same(a: Row, b: Row) -> bool:
+    """Whether two rows of one stamp are one transition; in lockstep the clock of every run begins at 0."""
+    numbers = zip((a.x, a.u, a.x_next), (b.x, b.u, b.x_next), strict=True)
+    return a.stamp_ns >= WALL_CLOCK or all(np.array_equal(m, n) for m, n in numbers)
+
+
+def later(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """The rows with stamps behind those of the others."""
+    shift = max(row.stamp_ns for row in others) + APART_NS - min(row.stamp_ns for row in rows)
+    return [replace(row, stamp_ns=row.stamp_ns + shift) for row in rows]

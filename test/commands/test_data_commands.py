@@ -117,6 +117,37 @@ def test_stores_runs_and_bags_may_be_given_together(run, tmp_path, capsys):
     assert held[2:] == ["0", "0", "-", "-", "-", "-"]
 
 
+def another_run(tmp_path, run, start_ns=0):
+    """A run with the same stamps and other motion: in lockstep the clock of every run begins at 0."""
+    other = tmp_path / "another"
+    other.mkdir()
+    with TransitionStore(other / TRANSITIONS, ROBOT.name, ROBOT.layout) as store:
+        for row in read_store(run / TRANSITIONS)[2]:
+            store.append(row.stamp_ns + start_ns, row.trial, row.trajectory, -row.x, -row.u, -row.x_next)
+    return other
+
+
+def test_two_runs_in_lockstep_are_no_repetition_of_each_other(run, tmp_path, capsys):
+    other, out = another_run(tmp_path, run), tmp_path / "m.safetensors"
+    assert call("bag", "export", other, tmp_path / "bag") == 0
+    arguments = ("--robot", "cartpole", "--model", "linear_gaussian", "--output", out, "--holdout", 0)
+    assert call("fit", "--data", run, other, tmp_path / "bag", run, *arguments) == 0
+    said = capsys.readouterr().out
+    assert fitted_to(said) == 200 and re.search(r"^given twice +200$", said, re.MULTILINE)
+    rows = read_store(data_path(out))[2]
+    assert [row.x.tobytes() for row in rows[100:]] == [(-row.x).tobytes() for row in rows[:100]]
+    assert [row.trajectory for row in rows] == [k // 20 for k in range(200)]
+
+
+def test_what_has_the_same_wall_clock_stamp_is_one_transition_though_a_filter_has_made_it_anew(run, tmp_path, capsys):
+    robots = [another_run(tmp_path, run, 17 * 10**17)]
+    (tmp_path / "again").mkdir()
+    robots.append(another_run(tmp_path / "again", robots[0]))
+    arguments = ("--robot", "cartpole", "--model", "linear_gaussian", "--output", tmp_path / "m.safetensors")
+    assert call("fit", "--data", *robots, *arguments, "--holdout", 0) == 0
+    assert fitted_to(capsys.readouterr().out) == 100
+
+
 def note_changes(run, *counts):
     with TransitionStore(run / TRANSITIONS, ROBOT.name, ROBOT.layout) as store:
         for count in counts:
