@@ -207,11 +207,22 @@ def test_mistakes_are_named(run, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"], "nothing is left behind"
 
 
+def test_trajectories_and_trials_of_several_bags_are_kept_apart(run, tmp_path):
+    assert call("bag", "export", run, tmp_path / "one") == 0
+    assert call("bag", "export", another_run(tmp_path, run, 10**15), tmp_path / "two") == 0
+    store = tmp_path / "all.sqlite"
+    given = ("--robot", "cartpole", "--output", store)
+    assert call("bag", "import", tmp_path / "one", tmp_path / "two", *given) == 0
+    rows = read_store(store)[2]
+    assert [row.trajectory for row in rows] == [row.trial for row in rows] == [k // 20 for k in range(200)]
+
+
 def test_whole_trajectories_are_held_out():
     data = Transitions(np.zeros((60, 1)), np.zeros((60, 1)), np.zeros((60, 1)), np.arange(60) // 6)
     train, test = split(data, 3, np.random.default_rng(0))
     assert len(test) == 18 and len(train) == 42 and not set(train.trajectory) & set(test.trajectory)
     assert len(split(data, None, np.random.default_rng(0))[1]) == 12, "a fifth"
+    assert {len(split(data, 5, np.random.default_rng(seed))[1]) for seed in range(9)} == {30}, "each drawn once"
     assert set(split(data, 3, np.random.default_rng(1))[1].trajectory) != set(test.trajectory)
     assert len(split(data[:6], None, np.random.default_rng(0))[1]) == 0, "one trajectory is needed to learn from"
     with pytest.raises(ConfigError, match=r"in \[0, 9\]"):

@@ -1,6 +1,7 @@
 """Bags: what is exported comes back bit for bit, and what is left out of a recording has a stated reason."""
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,20 @@ def test_observations_that_were_recorded_win_over_joint_states(tmp_path):
 
 def ones():
     return {"position": np.ones(2), "velocity": np.ones(2)}
+
+
+def test_of_two_sensors_that_measure_at_one_moment_there_is_one_observation(tmp_path):
+    """Else the state at which a transition ends would not be the one at which the next begins."""
+    robot = dataclasses.replace(ROBOT, sensors=(Sensor("joint_states", "JointState"), Sensor("again", "JointState")))
+    messages = []
+    for topic, kind, message in measured(20, np.random.default_rng(6)):
+        messages.append((topic, kind, message))
+        if topic == "/joint_states":
+            messages.append(("/again", kind, dataclasses.replace(message, position=message.position + 0.01)))
+    rows = import_events(read_events(record(tmp_path / "bag", messages), robot, FilterConfig()), DT).rows
+    assert len(rows) == 19
+    for a, b in pairwise(rows):
+        np.testing.assert_array_equal(a.x_next, b.x)
 
 
 def test_trials_are_read(tmp_path):

@@ -92,6 +92,18 @@ def test_a_log_that_ends_early_is_what_a_crash_leaves(path, cut):
     assert kept == list(range(len(kept))) and len(kept) >= 40 - -(-cut // STEP) * 2
 
 
+def test_what_was_never_committed_is_no_damage_however_it_looks(path):
+    """As of many transitions at once, killed in their midst."""
+    data = bytearray(log_path(path).read_bytes())
+    frames = (len(data) - HEADER) // STEP
+    for frame in range(frames - 4, frames):
+        start = HEADER + frame * STEP
+        data[start + 4 : start + 8] = bytes(4)  # no end of a commit
+        data[start + FRAME_HEADER + 100] ^= 1
+    log_path(path).write_bytes(data)
+    assert log_damage(path) == ""
+
+
 def test_what_an_earlier_run_has_left_behind_the_end_is_no_damage(path):
     with TransitionStore(path, "cart", LAYOUT) as store:
         for i in range(40, 80):

@@ -253,6 +253,13 @@ def test_a_jump_of_the_pose_is_left_out_and_believed_when_it_stays(count):
         assert x == pytest.approx(5.0 if k == count - 1 else 0.0, abs=0.05)
 
 
+def test_a_good_pose_between_two_that_jump_breaks_the_row():
+    base = settled(rejections_to_restart=2)
+    for k in range(10):
+        base.measure(2.0 + DT * k, "pose", pose(5.0 * (k % 2), 0, 0), diagonal(0.01))
+        assert estimate(base, 2.0 + DT * k)["base_x"] == pytest.approx(0.0, abs=0.05)
+
+
 def test_silence_is_bridged_with_growing_covariance_and_then_invalid():
     base = settled(base_max_gap=0.4)
     spreads = []

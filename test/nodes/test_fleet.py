@@ -96,6 +96,29 @@ def test_trajectories_of_the_robots_stay_apart_though_their_motion_is_interleave
     assert learner.learner.data().trajectory.tolist() == [0] * 11 + [1] * 11 + [2], "numbers of a are even"
 
 
+def test_no_number_of_a_trajectory_is_used_again_when_the_learner_comes_back(learner):
+    for start in (0, 10):
+        a, _ = learner.members
+        phase(a, "run")
+        for k in range(start, start + 3):
+            tick(a, k)
+        learner.trigger_deactivate()
+        learner.trigger_cleanup()
+        learner.trigger_configure()
+        learner.trigger_activate()
+    assert [row.trajectory for row in read_store(learner.folder / TRANSITIONS)[2]] == [0, 0, 2, 2]
+
+
+def test_nothing_is_learned_from_an_observation_that_is_a_guess(learner):
+    a, _ = learner.members
+    phase(a, "run")
+    for k in range(5):
+        x = to_joint_state(k * DT_NS, ROBOT.joints, np.zeros(4), "position not measured" if k == 2 else "")
+        a.on_observation(x)
+        a.on_applied(to_command(k * DT_NS, ROBOT.actuators, np.array([0.5]), "ok"))
+    assert [row.stamp_ns // DT_NS for row in read_store(learner.folder / TRANSITIONS)[2]] == [0, 3]
+
+
 def test_a_trial_is_acknowledged_when_its_own_robot_uses_what_it_taught(learner):
     a, b = learner.members
     for member in (a, b):

@@ -268,6 +268,19 @@ def test_a_stop_outlives_everything_but_a_reset(bench):
     assert it.node.guard.state is GuardState.DISARMED
 
 
+def test_a_reset_leaves_no_damping_that_nobody_looks_after(bench):
+    it = bench(CommandGuard, **NO_TIMEOUT, guard__safe_action="damp", guard__damping=2.0)
+    it.go("configure", "activate")
+    sent = sent_by(it)
+    it.until(lambda: not it.node.unconnected())
+    it.node.on_observation(to_joint_state(time.time_ns(), it.node.robot.joints, np.array([0.0, 0.0, 0.5, 0.0])))
+    assert it.arm().success
+    it.node.on_stop(Trigger.Request(), Trigger.Response())
+    it.until(lambda: sent and sent[-1] == [-1.0])
+    it.node.on_reset(Trigger.Request(), Trigger.Response())
+    it.until(lambda: sent[-1] == [0.0])
+
+
 def test_a_guard_whose_callback_fails_leaves_the_safe_action_and_ends(bench, monkeypatch):
     it = bench(CommandGuard, **NO_TIMEOUT)
     it.go("configure", "activate")
