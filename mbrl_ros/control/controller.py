@@ -8,6 +8,7 @@ import numpy as np
 from mbrl_ros.planners.base import Deadline, Plan, Planner, Problem
 from mbrl_ros.planners.rollout import reachable
 
+LONGEST_GAP = 1.0  # s between two observations that count as time; more is a clock that was set
 MODES = {
     "mpc": "plan again and again; between two plans follow the last one, with its feedback gains where it has any",
     "open_loop": "plan once, at the first tick, and play the actions back",
@@ -97,6 +98,12 @@ class Controller:
         """Take down an action (nu,) that was sent."""
         self._sent = [*self._sent, action][-max(1, self.delay_ticks) :]
 
+    def pass_over(self, periods: int) -> None:
+        """Take down periods without a tick: what was sent last goes on acting in them, and the plan grows older."""
+        for _ in range(min(periods, self.delay_ticks) if self._sent else 0):
+            self.note_sent(self._sent[-1])
+        self._age += max(periods, 0)
+
     def tick(self, x: np.ndarray, rng: np.random.Generator) -> Tick:
         """Action for the observation x (nx,), within the time budget.
 
@@ -147,3 +154,9 @@ class Controller:
         actions = np.array([*before, *self._sent])[None]
         futures = self.problem.dynamics.rollout(x, actions, None, self.problem.particles)
         return futures[:, 0, -1].mean(axis=0).astype(float)
+
+
+def periods_missed(before_ns: int | None, now_ns: int, dt_ns: int) -> int:
+    """Control periods without a tick between two stamps; none where there is no first one, or a clock was set."""
+    gap = 0 if before_ns is None else now_ns - before_ns
+    return max(round(gap / dt_ns) - 1, 0) if gap <= 1e9 * LONGEST_GAP else 0

@@ -13,7 +13,7 @@ from std_msgs.msg import Float64, Float64MultiArray, String, UInt8MultiArray, UI
 from trajectory_msgs.msg import JointTrajectory
 
 from mbrl_ros.control.adaptation import Adapter
-from mbrl_ros.control.controller import Controller, Tick
+from mbrl_ros.control.controller import LONGEST_GAP, Controller, Tick, periods_missed
 from mbrl_ros.control.problem import make_problem
 from mbrl_ros.data.pairing import Pair, TransitionPairer
 from mbrl_ros.errors import MessageError, ModelRejectedError
@@ -43,7 +43,6 @@ from mbrl_ros.visualisation.candidates import CandidateLog
 
 LATEST_NS = (2**31 - 1) * NANOSECONDS  # what a ROS time can hold
 OVERTIME = 1.0  # s beyond the length of a trial after which the controller ends it by itself
-LONGEST_GAP = 1.0  # s between two observations that count as time; more is a clock that was set
 LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
 WAY = 0.002  # s that a command takes to the guard and on
 
@@ -75,6 +74,7 @@ class MpcController(ManagedNode):
         self.version = self.trial = self.ticks = self.misses = self.rejected = self.skipped = 0
         self.acted_ns = 0  # length of the trial so far
         self.seen_ns: int | None = None  # stamp of its newest observation
+        self.ticked_ns: int | None = None  # stamp of the last one that was answered by a command
         self.acting, self.policy = (
             False,
             SmoothRandom(self.groups["policy"], robot.u_min, robot.u_max, 1, np.random.default_rng(0)),
@@ -118,7 +118,7 @@ class MpcController(ManagedNode):
     def begin(self) -> None:
         """See ManagedNode; the plan of before a rest is of no use, a trial that was going on still is."""
         self.controller.reset()
-        self.waiting = None
+        self.waiting = self.ticked_ns = None
         self.goal.publish()
         if not self.acting:
             self.doing("waiting for a trial")
@@ -188,7 +188,7 @@ class MpcController(ManagedNode):
         self.waiting = None
         self.rest()
         if self.acting:
-            self.ticks, self.acted_ns, self.seen_ns = 0, 0, None
+            self.ticks, self.acted_ns, self.seen_ns, self.ticked_ns = 0, 0, None, None
             self.base = announced.policy == "base"
             self.controller.reset(anew=self.base)  # the base policy begins where the robot knows nothing
             rng = np.random.default_rng([self.config.seed, self.trial])
@@ -238,6 +238,8 @@ class MpcController(ManagedNode):
                 return
         self.waiting = None
         act_ns = stamp_ns + self.delay_ticks * self.dt_ns
+        self.controller.pass_over(periods_missed(self.ticked_ns, stamp_ns, self.dt_ns))
+        self.ticked_ns = stamp_ns
         if self.base or self.version == 0:
             action, tick = self.policy.action(self.ticks), None
             self.controller.note_sent(action)

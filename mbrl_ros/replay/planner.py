@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mbrl_ros.control.adaptation import Adapter
-from mbrl_ros.control.controller import Controller
+from mbrl_ros.control.controller import Controller, periods_missed
 from mbrl_ros.control.problem import make_problem
 from mbrl_ros.data.pairing import TransitionPairer
 from mbrl_ros.planners import planner_class
@@ -222,6 +222,7 @@ class PlannerReplay:
         rng = np.random.default_rng([self.config.seed, phase.index])
         low, high = self.robot.u_min, self.robot.u_max
         policy = SmoothRandom(self.groups["policy"], low, high, self.robot.trial_steps, rng)
+        before_ns: int | None = None
         for tick, command in enumerate(commands):
             self.follow_changes(command.time_ns)
             stamp_ns = command.stamp_ns - self.delay_ticks * self.dt_ns
@@ -229,6 +230,8 @@ class PlannerReplay:
                 self.ending.add(stamp_ns)
                 continue
             self.recorded[stamp_ns] = command.values
+            self.controller.pass_over(periods_missed(before_ns, stamp_ns, self.dt_ns))
+            before_ns = stamp_ns
             if stamp_ns not in self.recording.ticks:
                 self.adapt(stamp_ns)
                 self.base.add(stamp_ns)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
-from mbrl_ros.control.controller import Controller
+from mbrl_ros.control.controller import Controller, periods_missed
 from mbrl_ros.planners.base import Plan, Problem
 
 U_MAX = np.array([2.0])
@@ -74,6 +75,36 @@ def test_with_delay_it_replays_what_was_sent_and_has_yet_to_act():
     assert planner.starts[0].tolist() == [2.0, 1.0]
     assert planner.starts[1].tolist() == [2.5, 2.0]
     assert planner.starts[2].tolist() == [4.0, 3.0]
+
+
+def test_in_a_period_that_was_missed_the_last_command_goes_on_acting():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    made = controller(planner, delay_ticks=2)
+    made.note_sent(np.array([2.0]))
+    made.note_sent(np.array([-1.0]))
+    made.pass_over(1)
+    tick(made, [0.0, 0.0])
+    assert planner.starts[0].tolist() == [-2.0, -2.0], "-1 twice; the 2 has acted"
+    other = controller(planner, delay_ticks=2)
+    other.pass_over(5)
+    tick(other, [0.0, 1.0])
+    assert planner.starts[1].tolist() == [2.0, 1.0], "nothing was sent yet"
+
+
+def test_a_plan_that_is_followed_grows_older_in_periods_that_were_missed():
+    planner = Scripted(np.array([[1.0], [0.5]]))
+    made = controller(planner, mode="open_loop")
+    assert tick(made, [0, 0]).action.tolist() == [1.0]
+    made.pass_over(1)
+    assert tick(made, [0, 0]).action.tolist() == [0.0], "both actions are over"
+    assert planner.states == [0]
+
+
+@pytest.mark.parametrize(
+    "before, now, missed", [(None, 70, 0), (0, 10, 0), (0, 0, 0), (0, 29, 2), (50, 10, 0), (0, 2 * 10**9, 0)]
+)
+def test_periods_between_two_stamps(before, now, missed):
+    assert periods_missed(before, now, 10) == missed
 
 
 def test_actions_of_another_policy_are_replayed_too():

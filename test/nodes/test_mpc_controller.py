@@ -86,6 +86,15 @@ def test_time_passes_where_observations_are_lost_and_not_where_they_come_twice_o
         assert overdue_after(controller, stamps) == allowed, "a clock was set: one period passed"
 
 
+def test_the_controller_is_told_of_periods_without_an_observation_within_a_trial(controller, monkeypatch):
+    told = []
+    monkeypatch.setattr(controller.controller, "pass_over", told.append)
+    overdue_after(controller, [k * controller.dt_ns for k in (5, 6, 8, 9, 13, 13)])
+    assert told == [0, 0, 1, 0, 3, 0]
+    overdue_after(controller, [90 * controller.dt_ns])
+    assert told[6:] == [0], "another trial"
+
+
 def test_after_a_reset_nothing_is_left_of_the_opening_of_the_last_trial(controller):
     """The base policy acts in the first trial after trial_manager/reset; the next one must not begin as before it."""
     guesses, planner = [], controller.controller.planner
