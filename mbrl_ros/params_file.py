@@ -82,7 +82,7 @@ def read_params_file(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[s
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"params file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"params file {path}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"params file {path}: expected node names, each with 'ros__parameters'")

@@ -62,6 +62,7 @@ def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path):
         (node("mpc_contoller", horizon=3), ["node 'mpc_contoller'", "mpc_controller"]),
         ({"mpc_controller": {"horizon": 3}}, ["mpc_controller", "ros__parameters"]),
         ("a: [", ["not YAML"]),
+        ("a: " + 20_000 * "[", ["not YAML: maximum recursion depth"]),
         ("just text", ["expected node names"]),
     ],
 )

@@ -104,7 +104,7 @@ def is_description(path: Path) -> bool:
     """Whether a YAML is a robot's and no parameter file."""
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
         return False  # whoever reads it next will say what is wrong
     return isinstance(content, dict) and bool({"command_interface", "joints"} & set(content))
 

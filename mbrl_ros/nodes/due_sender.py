@@ -20,12 +20,19 @@ class DueSender:
         self._waiting: deque[tuple[float, Any]] = deque()
         self._news = threading.Condition()
         self._open = True
+        self._problem: Exception | None = None  # what sending has ended with
         self._thread = threading.Thread(target=self._work, name="due_sender", daemon=True)
         self._thread.start()
 
     def put(self, seconds: float, message: Any) -> None:
-        """Send a message that many seconds from now, after those that were put before it."""
+        """Send a message that many seconds from now, after those that were put before it.
+
+        Raises:
+            Exception: what sending an earlier one has ended with; nothing is sent since then.
+        """
         with self._news:
+            if self._problem is not None:
+                raise self._problem
             self._waiting.append((time.monotonic() + seconds, message))
             self._news.notify()
 
@@ -43,6 +50,12 @@ class DueSender:
         self._thread.join()
 
     def _work(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            self._problem = error  # for `put`, whose caller logs it and ends the node
+
+    def _serve(self) -> None:
         with self._news:
             while self._open:
                 wait = self._waiting[0][0] - time.monotonic() if self._waiting else None

@@ -223,7 +223,7 @@ def described(path: Path, changed_ns: int, size: int) -> RobotDescription:
     """
     try:
         values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
     return from_mapping(values, path)
 

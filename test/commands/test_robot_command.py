@@ -177,3 +177,12 @@ def test_every_problem_of_a_description_has_a_row(arm):
     rows = findings(arm(control_rate="fast", trial_duration="long"))[1]
     assert [row.verdict for row in rows] == [FIX, FIX]
     assert all(row.verdict == OK for row in findings(arm())[1])
+
+
+def test_a_file_that_is_nested_without_end_is_a_mistake_and_no_traceback(tmp_path, capsys):
+    path = tmp_path / "robot.yaml"
+    path.write_text("joints: " + 5_000 * "{a: ")
+    for words in (("check", str(path)), ("robot", "--params-file", str(path))):
+        assert main([*words]) in (1, 2)
+        said = capsys.readouterr()
+        assert "not YAML" in said.out + said.err

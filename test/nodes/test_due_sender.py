@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from mbrl_ros.nodes.due_sender import DueSender
 
 
@@ -46,3 +48,13 @@ def test_what_is_called_back_is_not_sent():
     post.sender.close()
     time.sleep(0.1)
     assert [message for message, _ in post.sent] == ["sent"]
+
+
+def test_an_error_in_the_thread_reaches_who_puts_the_next_message():
+    """A node that goes on without a word, and sends nothing, would be the worst of all."""
+    sender = DueSender(lambda message: 1 / 0)
+    sender.put(0.0, "first")
+    sender._thread.join(10.0)
+    with pytest.raises(ZeroDivisionError):
+        sender.put(0.0, "second")
+    sender.close()
