@@ -37,6 +37,7 @@ SHUTDOWN = (
 ACTIONS = ("startup", "pause", "resume", "cleanup", "shutdown")  # services of the manager
 LOOK_EVERY = 0.2  # s between two looks at who is there
 COME_TIMEOUT = 60.0  # s, how long `startup` waits for processes that are being started
+ANSWER_TIMEOUT = 180.0  # s without an answer after which a node is given up; a first configure compiles for tens of s
 Steps = Sequence[tuple[int, int, str]]
 
 
@@ -51,7 +52,7 @@ class LifecycleManager(GraphNode):
         self.managed = managed_nodes(self.config.managed)
         group = ReentrantCallbackGroup()  # answers come in while a service of ours waits for them
         one_after_the_other = MutuallyExclusiveCallbackGroup()
-        self.asked: list[tuple[Client, Future]] = []  # what has yet to be answered
+        self.asked: list[tuple[Client, Future, float]] = []  # what has yet to be answered, and when it was asked
         self.askers: dict[str, tuple[Client, Client]] = {
             name: (
                 self.create_client(GetState, f"{name}/get_state", callback_group=group),
@@ -118,7 +119,9 @@ class LifecycleManager(GraphNode):
             return f"{name} is not there"
         for start, transition, label in steps:
             state = await self.ask(state_of, GetState.Request())
-            if state is None or state.current_state.id != start:
+            if state is None:
+                break
+            if state.current_state.id != start:
                 continue
             answer = await self.ask(change, ChangeState.Request(transition=Transition(id=transition)))
             if label == "shutdown" and (answer is None or answer.success):
@@ -131,11 +134,11 @@ class LifecycleManager(GraphNode):
         return "" if state is not None else f"{name} does not answer"
 
     async def ask(self, client: Client, request: Any) -> Any:
-        """Answer of a service; None where its node goes away instead."""
-        future = client.call_async(request)
-        self.asked.append((client, future))
-        answer = await future
-        self.asked.remove((client, future))
+        """Answer of a service; None where its node goes away instead, or stays silent."""
+        asked = (client, client.call_async(request), time.monotonic())
+        self.asked.append(asked)
+        answer = await asked[1]
+        self.asked.remove(asked)
         return answer
 
     def is_there(self, name: str) -> bool:
@@ -148,12 +151,12 @@ class LifecycleManager(GraphNode):
         return self.sleeping[-1]
 
     def look(self) -> None:
-        """Wake who sleeps; nobody answers for a process that has ended."""
+        """Wake who sleeps; nobody answers for a process that has ended or hangs."""
         sleeping, self.sleeping = self.sleeping, []
         for future in sleeping:
             future.set_result(None)
-        for client, future in self.asked:
-            if not client.service_is_ready():
+        for client, future, since in self.asked:
+            if not client.service_is_ready() or time.monotonic() - since > ANSWER_TIMEOUT:
                 future.cancel()
 
     def status(self) -> tuple[bytes, dict[str, object]]:

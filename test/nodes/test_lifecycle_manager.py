@@ -132,6 +132,16 @@ def test_a_node_that_goes_while_it_is_asked_does_not_block_the_manager(bench):
     assert not any(node.active for node in bench.nodes.values()), "the others are paused all the same"
 
 
+def test_a_node_that_hangs_is_given_up_and_named(bench, monkeypatch):
+    monkeypatch.setattr(lifecycle_manager, "ANSWER_TIMEOUT", 1.0)
+    assert bench.call("startup")[0]
+    bench.executor.remove_node(bench.nodes["model_learner"])  # as of a process that is stopped: still in the graph
+    done, said, log = bench.call("pause")
+    assert not done and said == "model_learner does not answer"
+    assert log == steps("rest", ("command_guard", "mpc_controller", "state_estimator"))
+    assert not bench.call("shutdown")[0] and bench.nodes["command_guard"].lifecycle == "finalized"
+
+
 FLEET = ("state_estimator", "/fleet/model_learner", "mpc_controller", "command_guard")
 ELSEWHERE = ("-r", "model_learner:__ns:=/fleet", "-p", f"lifecycle_manager:managed:={','.join(FLEET)}")
 
