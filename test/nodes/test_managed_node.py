@@ -349,7 +349,8 @@ def test_a_deactivated_learner_learns_nothing_and_loses_nothing(bench, tmp_path)
         it.until(lambda: it.node.members[0].observed_ns > 0, timeout=0.5)
     assert it.node.members[0].observed_ns == 0 and len(it.node.learner) == 7
     it.go("cleanup", "configure", "activate")
-    assert len(it.node.learner) == 7 and it.node.full_fit_due
+    it.until(lambda: it.node.fits_finished == 1)
+    assert len(it.node.learner) == 7 and it.node.learner.version == 1, "a full fit of what it had learned"
     it.node.leave()
     robot = load_robot("cartpole")
     with TransitionStore(tmp_path / "run" / TRANSITIONS, robot.name, robot.layout) as store:

@@ -1,6 +1,7 @@
 """The controller node and the models it is sent."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,6 +94,17 @@ def test_the_controller_is_told_of_periods_without_an_observation_within_a_trial
     assert told == [0, 0, 1, 0, 3, 0]
     overdue_after(controller, [90 * controller.dt_ns])
     assert told[6:] == [0], "another trial"
+
+
+@pytest.mark.parametrize("periods, skipped", [(0.0, 0), (0.5, 0), (1.5, 1), (1000.0, 1)])
+def test_in_real_time_an_observation_that_is_old_is_skipped_and_counted(controller, monkeypatch, periods, skipped):
+    """A newer one is waiting, and the command for this one would be late."""
+    monkeypatch.setattr(controller, "config", replace(controller.config, lockstep=False))
+    monkeypatch.setattr("mbrl_ros.nodes.mpc_controller.time.time_ns", lambda: 10**15)
+    controller.on_trial(to_phase(TrialPhase(4, "run", "base"), "cartpole"))
+    before, stamp_ns = controller.skipped, 10**15 - round(periods * controller.dt_ns)
+    controller.on_observation(to_joint_state(stamp_ns, ROBOT.joints, ROBOT.initial_state))
+    assert (controller.skipped - before, controller.ticks) == (skipped, 1 - skipped)
 
 
 def test_after_a_reset_nothing_is_left_of_the_opening_of_the_last_trial(controller):
