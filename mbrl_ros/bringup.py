@@ -22,7 +22,7 @@ from mbrl_ros.transport import dds_environment
 
 NEVER_MISSED = tuple(spec.name for spec in (*VIEWERS, RECORDER))  # the run goes on without them
 BACKGROUND = (LEARNER, *NEVER_MISSED)  # must not take time from control
-STOP_TIMEOUT = 3.0  # s between asking a process to end and killing it
+STOP_TIMEOUT = 8.0  # s between asking a process to end and killing it: a recorder may need 7 to end its bag
 LAST = "trial_manager"  # its end is the end of the run
 FIRST_TO_STOP = "command_guard"  # it leaves the actuators safe while the others are still there
 LEAVE_TIMEOUT = 1.0  # s that the others wait for that

@@ -164,7 +164,12 @@ def test_a_guard_that_is_disarmed_answers_and_moves_nothing(robot):
 def test_the_delay_is_recovered_within_a_quarter_period_and_written(robot):
     robot.write()
     before = robot.file.read_text()
-    code, said = robot.output("identify", "delay", str(robot.file), "--yes", "--repeats", "3", "--seconds", "2.4")
+    words = ("identify", "delay", str(robot.file), "--yes", "--repeats", "3", "--seconds", "2.4")
+    for _ in range(4):
+        code, said = robot.output(*words)
+        if code == 0:
+            break
+        assert robot.file.read_text() == before, "on a machine that is busy it may refuse, and then writes nothing"
     assert code == 0, said
     delay, quarter = load_robot(str(robot.file)).delay, 0.25 * 0.1
     assert delay is not None and abs(delay.actuation_s - ACTUATION) < quarter, said
@@ -183,25 +188,26 @@ def test_nothing_is_moved_where_nobody_can_be_asked(robot):
     assert robot.commands == []
 
 
-def best_shift(rows) -> int:
-    """Periods by which commands are to be shifted to explain best how the cart's velocity changes."""
-    longest = np.bincount(rows.trajectory).argmax()
-    x, u, x_next = (part[rows.trajectory == longest] for part in (rows.x, rows.u, rows.x_next))
-    change, n, left = x_next[:, 2] - x[:, 2], len(x), {}
-    for shift in (-1, 0, 1):
-        at = np.arange(1, n - 1)
-        features = np.column_stack([u[at + shift], x[at, 2:], np.ones(n - 2)])
-        left[shift] = np.linalg.lstsq(features, change[at], rcond=None)[1]
-    return min(left, key=lambda shift: float(left[shift][0]))
-
-
 def test_a_trial_begins_with_the_operators_word_and_is_learned_from(robot):
     each_measurement = {"state_estimator": {"filter": {"rate": 0.0}}}  # they come at the control rate
-    robot.write(delay={"actuation_s": ACTUATION, "sensing_s": SENSING}, parameters=QUICK | each_measurement)
+    robot.write(
+        delay={"actuation_s": ACTUATION, "sensing_s": SENSING}, parameters=QUICK | each_measurement, trial_duration=6.0
+    )
+    shift = None
+    for k in range(4):  # on a machine that is busy, the simulator's commands act late and tell nothing
+        shift = best_shift(rows_of_a_trial(robot, robot.folder / f"run_{k}"))
+        if shift is not None:
+            break
+    assert shift == 0, "a command acts from its stamp on: neither a period sooner nor later"
+    robot.until(lambda: False, 0.3)
+    assert robot.commands[-1] == [0.0], "the last word is no effort"
+
+
+def rows_of_a_trial(robot, run: Path):
+    """What is stored of a run of one trial, which the operator starts."""
     robot.call(Trigger, "pybullet_sim/reset", Trigger.Request())
     robot.call(SetBool, "pybullet_sim/run", SetBool.Request(data=True))
     robot.forget()
-    run = robot.folder / "run"
     process = robot.command(
         "robot", "--params-file", str(robot.file), "--trials", "1", "--no-report", "--output", str(run)
     )
@@ -231,6 +237,24 @@ def test_a_trial_begins_with_the_operators_word_and_is_learned_from(robot):
     with TransitionStore(run / "transitions.sqlite", description.name, description.layout) as store:
         rows = store.load()
     assert len(rows) > 0, "what it did is stored"
-    assert best_shift(rows) == 0, "a command acts from its stamp on: neither a period sooner nor later"
-    robot.until(lambda: False, 0.3)
-    assert robot.commands[-1] == [0.0], "the last word is no effort"
+    return rows
+
+
+def best_shift(rows) -> int | None:
+    """Periods by which commands are to be shifted to explain how the cart's velocity changes; None where that is open.
+
+    The best shift must leave less than half of what any other leaves unexplained.
+    """
+    unexplained = {}
+    for shift in (-1, 0, 1):
+        features, changes = [], []
+        for trajectory in np.unique(rows.trajectory):
+            x, u, x_next = (part[rows.trajectory == trajectory] for part in (rows.x, rows.u, rows.x_next))
+            at = np.arange(1, len(x) - 1)
+            features.append(np.column_stack([u[at + shift], x[at, 2:], np.ones(len(at))]))
+            changes.append(x_next[at, 2] - x[at, 2])
+        left = np.linalg.lstsq(np.concatenate(features), np.concatenate(changes), rcond=None)[1]
+        unexplained[shift] = float(left[0]) if left.size else np.inf  # fewer equations than unknowns
+    best, second = sorted(unexplained, key=unexplained.get)[:2]
+    print(f"{len(rows)} transitions; unexplained by shift: {unexplained}")
+    return best if unexplained[best] < 0.5 * unexplained[second] else None

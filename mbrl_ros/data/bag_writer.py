@@ -19,7 +19,7 @@ from mbrl_ros.data.bag_export import BAG_VERSION, TYPES, offered
 from mbrl_ros.data.bag_reader import BagError
 from mbrl_ros.data.recorded_topics import RecordedTopic
 
-CLOSE_TIMEOUT = 2.5  # s that closing waits for a slow disk
+CLOSE_TIMEOUT = 7.0  # s that closing waits for a slow disk or a busy processor; ros2 launch kills after 10 s
 
 
 class BagWriter:

@@ -16,7 +16,7 @@ from mbrl_ros.errors import MissingDependencyError
 
 PACKAGES = ("ros2bag", "rosbag2_storage_mcap")
 DEPTH = 1000  # messages of a topic that wait for the recorder at most
-STOP_TIMEOUT = 2.0  # s that it has to end its bag
+STOP_TIMEOUT = 7.0  # s that it has to end its bag
 
 
 def missing_packages() -> list[str]:
