@@ -147,13 +147,17 @@ class Controller:
         return none if targets is None else np.clip(x[targets], self.problem.u_min, self.problem.u_max)
 
     def _predict_delay(self, x: np.ndarray) -> np.ndarray:
-        """State (nx,) at the moment the command will act: replay what was sent and has yet to act."""
+        """State (nx,) at the moment the command will act: replay what was sent and has yet to act.
+
+        Where a model predicts what is no number, it is the state now: from that a plan, or rest, can begin.
+        """
         if self.delay_ticks == 0:
             return x
         before = [self._rest(x)] * (self.delay_ticks - len(self._sent))
         actions = np.array([*before, *self._sent])[None]
         futures = self.problem.dynamics.rollout(x, actions, None, self.problem.particles)
-        return futures[:, 0, -1].mean(axis=0).astype(float)
+        predicted = futures[:, 0, -1].mean(axis=0).astype(float)
+        return predicted if np.all(np.isfinite(predicted)) else x
 
 
 def periods_missed(before_ns: int | None, now_ns: int, dt_ns: int) -> int:

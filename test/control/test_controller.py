@@ -286,3 +286,21 @@ def test_a_robot_that_is_told_positions_rests_where_it_is():
     assert tick(made, [0.5, 0.0]).action.tolist() == [planner.starts[0][0]]
     # p = 0.5 + 0 + 0.5 / 2, v = 0.5; then p = 0.75 + 0.5 + 0.5 / 2, v = 1: the position, taken as an effort
     assert planner.starts[0].tolist() == [1.5, 1.0]
+
+
+class Diverging(DoubleIntegrator):
+    """A learned model may predict anything, also what is no number."""
+
+    def rollout(self, x0, actions, rng, particles):
+        states = super().rollout(x0, actions, rng, particles)
+        states[:, :, 1:] = np.nan
+        return states
+
+
+@pytest.mark.parametrize("u_step", [None, np.array([0.25])])
+def test_where_the_prediction_is_no_number_the_command_is_one(u_step):
+    """A robot that is told positions rests where it is; where it will be is not known then."""
+    made = held(Scripted(np.full((2, 1), np.nan)), delay_ticks=1, u_step=u_step)
+    made.use(Diverging())
+    results = [tick(made, [0.5, 0.0]).action.tolist() for _ in range(3)]
+    assert results == [[0.5]] * 3
