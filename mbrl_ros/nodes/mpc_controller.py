@@ -44,6 +44,7 @@ from mbrl_ros.visualisation.candidates import CandidateLog
 LATEST_NS = (2**31 - 1) * NANOSECONDS  # what a ROS time can hold
 OVERTIME = 1.0  # s beyond the length of a trial after which the controller ends it by itself
 LATE_PERIODS = 1.0  # an observation older than this when its turn comes is skipped: its command would be late
+AHEAD_PERIODS = 1.0  # an observation that is further ahead is of another clock: its command would be held too long
 WAY = 0.002  # s that a command takes to the guard and on
 
 TICKS_KEPT = 200  # ticks over which the planning time is reported
@@ -202,6 +203,7 @@ class MpcController(ManagedNode):
         if self.acted_ns < round(1e9 * (self.robot.trial_steps * self.robot.dt + OVERTIME)):
             return False
         self.acting = False
+        self.rest()  # what it would have sent next is of the trial, too
         self.doing(f"trial {self.trial} is overdue: nobody has ended it, the controller has")
         self.get_logger().error(self._doing)
         self.publish_diagnostics()
@@ -222,10 +224,13 @@ class MpcController(ManagedNode):
             self.note_time(stamp_ns)
         if self.overdue():
             return
+        self.came = time.monotonic()
         self.age_ns = 0 if self.config.lockstep else time.time_ns() - stamp_ns
         if self.age_ns > LATE_PERIODS * self.dt_ns + self.robot.sensing_ns:
             self.skipped += 1  # a newer observation is waiting
             return
+        if self.due is not None and self.age_ns < -AHEAD_PERIODS * self.dt_ns:
+            raise MessageError(f"observation: its stamp is {-1e-9 * self.age_ns:.3f} s ahead; do the clocks agree?")
         x = from_observation(message, self.robot.joints, self.robot.base_states)
         if not (0 <= stamp_ns <= LATEST_NS - self.delay_ticks * self.dt_ns and np.all(np.isfinite(x))):
             raise MessageError(
@@ -247,23 +252,25 @@ class MpcController(ManagedNode):
             self.watch_candidates()
             tick = self.controller.tick(x, np.random.default_rng([self.config.seed, self.trial, self.ticks]))
             action = tick.action
-        self.command(act_ns, to_command(act_ns, self.robot.actuators, action, interface=self.robot.command_interface))
+        self.command(to_command(act_ns, self.robot.actuators, action, interface=self.robot.command_interface))
         self.ticks += 1
         if tick is not None:
             self.publish_candidates()
             self.publish_tick(stamp_ns, act_ns, tick)
 
-    def command(self, act_ns: int, message: JointState) -> None:
-        """Send a command so that it acts from `act_ns` on.
+    def command(self, message: JointState) -> None:
+        """Send the command of a tick so that it acts from its stamp on.
 
         Most robots act on what they get as soon as they can, so they must not get it sooner than their delay says; the
         simulated ones wait for their tick by themselves.
         """
         if self.due is None:
             self.send(message)
-        else:
-            dead_time = self.robot.delay.actuation_s if self.robot.delay else 0.0
-            self.due.put(1e-9 * (act_ns - time.time_ns()) - dead_time - WAY, message)
+            return
+        dead_time = self.robot.delay.actuation_s if self.robot.delay else 0.0
+        # By the clock that nobody sets: by the other one a command could be held for hours, and then be in time again.
+        planned = time.monotonic() - self.came
+        self.due.put(1e-9 * (self.delay_ticks * self.dt_ns - self.age_ns) - planned - dead_time - WAY, message)
 
     def send(self, message: JointState) -> None:
         """Publish a command."""

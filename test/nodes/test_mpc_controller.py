@@ -11,10 +11,11 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from std_msgs.msg import UInt8MultiArray
 
+from mbrl_ros.errors import MessageError
 from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.nodes.conversions import to_joint_state
-from mbrl_ros.nodes.mpc_controller import OVERTIME, MpcController
+from mbrl_ros.nodes.mpc_controller import OVERTIME, WAY, MpcController
 from mbrl_ros.nodes.trial_phase import TrialPhase, to_phase
 from mbrl_ros.robots.description import load_robot
 
@@ -105,6 +106,69 @@ def test_in_real_time_an_observation_that_is_old_is_skipped_and_counted(controll
     before, stamp_ns = controller.skipped, 10**15 - round(periods * controller.dt_ns)
     controller.on_observation(to_joint_state(stamp_ns, ROBOT.joints, ROBOT.initial_state))
     assert (controller.skipped - before, controller.ticks) == (skipped, 1 - skipped)
+
+
+class Held:
+    """Stands in for the thread that sends commands at their moments: notes for how long each is held, in s."""
+
+    def __init__(self):
+        self.waiting = []
+
+    def put(self, seconds, message):
+        self.waiting.append(seconds)
+
+    def clear(self):
+        self.waiting.clear()
+
+
+@pytest.fixture
+def held(controller, monkeypatch):
+    """What waits in a controller in real time whose commands are held, two periods of delay; a trial has begun."""
+    waits = Held()
+    monkeypatch.setattr(controller, "config", replace(controller.config, lockstep=False))
+    monkeypatch.setattr(controller, "due", waits)
+    monkeypatch.setattr(controller, "delay_ticks", 2)
+    controller.on_trial(to_phase(TrialPhase(4, "run", "base"), "cartpole"))
+    return waits.waiting
+
+
+def observe_at(controller, monkeypatch, stamp_ns, *clock_ns):
+    """Give the controller an observation while the wall clock shows these times, one look after the other."""
+    looks = [*clock_ns]
+    monkeypatch.setattr(
+        "mbrl_ros.nodes.mpc_controller.time.time_ns", lambda: looks.pop(0) if len(looks) > 1 else looks[0]
+    )
+    controller.on_observation(to_joint_state(stamp_ns, ROBOT.joints, ROBOT.initial_state))
+
+
+def test_a_command_is_held_until_it_is_due(controller, held, monkeypatch):
+    observe_at(controller, monkeypatch, 10**15, 10**15 + controller.dt_ns // 2)
+    assert held == [pytest.approx(1.5 * ROBOT.dt - WAY, abs=0.3 * ROBOT.dt)]
+
+
+@pytest.mark.parametrize("set_by", [-3600.0, -10.0, 10.0])
+def test_a_clock_that_is_set_while_a_command_is_planned_does_not_change_when_it_is_sent(
+    controller, held, monkeypatch, set_by
+):
+    """Held for 10 s it would have been sent with a stamp that is good again, and all that came after it had waited."""
+    observe_at(controller, monkeypatch, 10**15, 10**15, 10**15 + round(1e9 * set_by))
+    assert held == [pytest.approx(2 * ROBOT.dt - WAY, abs=0.3 * ROBOT.dt)]
+
+
+def test_what_was_observed_before_a_clock_was_set_back_is_not_answered(controller, held, monkeypatch):
+    before = controller.ticks
+    with pytest.raises(MessageError, match=r"observation: its stamp is 10\.0{0,3} s ahead; do the clocks agree\?"):
+        observe_at(controller, monkeypatch, 10**15, 10**15 - 10**10)
+    assert (held, controller.ticks) == ([], before)
+    observe_at(controller, monkeypatch, 10**15, 10**15 - controller.dt_ns // 2)
+    assert len(held) == 1, "clocks may differ a little"
+
+
+def test_nothing_is_sent_any_more_of_a_trial_that_the_controller_has_ended(controller, held, monkeypatch):
+    allowed = ROBOT.trial_steps + round(OVERTIME / ROBOT.dt)
+    for k in range(allowed + 1):
+        observe_at(controller, monkeypatch, k * controller.dt_ns, k * controller.dt_ns)
+    assert (controller.acting, held) == (False, [])
 
 
 def test_after_a_reset_nothing_is_left_of_the_opening_of_the_last_trial(controller):
