@@ -29,6 +29,7 @@ from mbrl_ros.robots.description import RobotDescription
 
 FLUSH_PERIOD = 5e-3  # s, how exact a delay is
 ANSWER = 20.0  # s, longest wait for the thread that serves the stranger
+NO_END = 2**63  # ns, of a flood that goes on
 FLOOD_SHARE = 0.4  # of a control period between two foreign messages
 
 
@@ -117,19 +118,30 @@ class Stranger(Node):
         self._topics, self._period = inputs(robot), FLOOD_SHARE * robot.dt
         self.samples: dict[str, Any] = {}
         self._flood: Any = None
+        self._flood_ns = (1, 0)  # from when to when it spoke, by the clock
         self.sent = 0
         for name, (kind, qos) in self._topics.items():
             heard = LATCHED if qos is LATCHED else BEST_EFFORT
-            self.create_subscription(kind, name, partial(self.note, name), heard)
+            self.create_subscription(kind, name, self._listener(name), heard)
 
-    def note(self, topic: str, message: Any) -> None:
-        """Keep a genuine message; its own and others of the time of a flood are none."""
-        if self._flood is None:
+    def _listener(self, topic: str) -> Any:
+        """Callback with a signature from which rclpy sees that it takes a message and its times."""
+
+        def listen(message: Any, info: Any) -> None:
+            self.note(topic, message, info)
+
+        return listen
+
+    def note(self, topic: str, message: Any, info: Any) -> None:
+        """Keep a genuine message; its own and others of the time of a flood are none, however late they come."""
+        first, last = self._flood_ns
+        if not first <= info["source_timestamp"] <= last:
             self.samples[topic] = message
 
     def begin(self, topic: str, messages: Sequence[Any], fresh: bool) -> None:
         """Publish these messages again and again on a topic; fresh: with the stamps of now."""
         self.sent, (kind, qos) = 0, self._topics[topic]
+        self._flood_ns = time.time_ns(), NO_END
 
         def speak() -> None:
             publisher, turns = self.create_publisher(kind, topic, qos), itertools.cycle(messages)
@@ -144,7 +156,7 @@ class Stranger(Node):
             publisher, timer = self._flood
             self.destroy_timer(timer)
             self.destroy_publisher(publisher)
-            self._flood = None
+            self._flood, self._flood_ns = None, (self._flood_ns[0], time.time_ns())
 
         self._in_its_thread(leave)
 

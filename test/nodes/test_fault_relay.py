@@ -88,7 +88,9 @@ def test_the_stranger_knows_the_genuine_message_and_speaks_until_it_is_told_to_s
     until(lambda: "command" in stranger.samples)
     stranger.begin("command", [to_command(0, ("a",), [2.0], "foreign")], fresh=True)
     until(lambda: len(got) > 3)
+    spoke_ns = time.time_ns()
     stranger.end()
+    stranger.note("command", got[-1], {"source_timestamp": spoke_ns})  # one of them that comes late
     assert got[-1].header.frame_id == "foreign"
     assert got[-1].header.stamp.sec > 1_500_000_000, "with a stamp of now"
     assert stranger.samples["command"].header.frame_id == "genuine", "its own are none"
