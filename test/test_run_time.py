@@ -78,7 +78,7 @@ class Run:
     def on_diagnostics(self, message):
         self.told |= {status.name: status for status in message.status}
 
-    def until(self, done, timeout=90.0):
+    def until(self, done, timeout=300.0):  # however slow this machine is
         end = time.monotonic() + timeout
         while not done():
             assert time.monotonic() < end, {name: status.message for name, status in self.told.items()}

@@ -27,6 +27,8 @@ ARM_TIMEOUT = 20.0  # s
 LOOK = 1.0  # s of looking at the measurements before anything is started
 UNEXPECTED = 0.5  # periods by which measurements may be older than the YAML says
 MOST_FAILED = 0.5  # share of the repetitions that may show nothing
+MORE = "use a larger --share, more --repeats or longer --seconds"
+STEADIER = "is this computer, or the network, too busy?"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="mbrl_ros_identify_") as folder:
         actuation, sensing = measured_in(Path(folder), robot, actuator, amplitude, arguments)
     report(actuation, sensing)
-    delay = Delay(max(0.0, agreed(actuation, robot.dt)), max(0.0, float(np.median(sensing))))
+    actuation_s = agreed(actuation, robot.dt, "repetitions", MORE)
+    sensing_s = agreed(sensing, robot.dt, "ages of the measurements", STEADIER)
+    delay = Delay(max(0.0, actuation_s), max(0.0, sensing_s))
     if not arguments.dry_run:
         write_delay(arguments.file, delay)
         print(f"written to {arguments.file}")

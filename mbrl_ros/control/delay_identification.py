@@ -84,8 +84,14 @@ def actuation_delay(recording: Recording, interface: str, longest_s: float) -> f
     return float(refined(delays, residuals, best))
 
 
-def agreed(delays_s: Sequence[float], period_s: float) -> float:
-    """Median of the repetitions (n,) in s.
+def agreed(delays_s: Sequence[float], period_s: float, what: str, advice: str) -> float:
+    """Median of delays (n,) in s.
+
+    Args:
+        delays_s: what was measured.
+        period_s: control period.
+        what: they are, for the error.
+        advice: for the error, what to do.
 
     Raises:
         DelayError: half of them are further apart than a control period: they do not say how many periods it is.
@@ -93,8 +99,8 @@ def agreed(delays_s: Sequence[float], period_s: float) -> float:
     low, middle, high = np.percentile(delays_s, [25, 50, 75])
     if high - low > period_s:
         raise DelayError(
-            f"the repetitions disagree: half of them from {1e3 * low:.1f} to {1e3 * high:.1f} ms, further apart than a "
-            f"control period ({1e3 * period_s:g} ms); use a larger --share, more --repeats or longer --seconds"
+            f"the {what} disagree: half of them from {1e3 * low:.1f} to {1e3 * high:.1f} ms, further apart than a "
+            f"control period ({1e3 * period_s:g} ms); {advice}"
         )
     return float(middle)
 
