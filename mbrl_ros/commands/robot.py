@@ -141,7 +141,7 @@ def safe_defaults(robot: RobotDescription) -> dict[str, dict[str, Any]]:
     }
     if robot.delay is not None:
         defaults["mpc_controller"]["hold_commands"] = True
-        defaults["command_guard"]["guard.late_tolerance"] = max(-1.0, LATE - robot.delay.actuation_s / robot.dt)
+        defaults["command_guard"]["guard.late_tolerance"] = LATE - robot.delay.actuation_s / robot.dt
     return defaults
 
 

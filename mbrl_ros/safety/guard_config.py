@@ -74,7 +74,7 @@ class GuardConfig(LimitConfig):
         -0.1,
         "how far past its stamp a command is still in time; negative leaves time for the way to the actuators",
         unit="periods",
-        low=-1.0,
+        low=-1000.0,
         high=1.0,
     )
     stale_after: float = option(

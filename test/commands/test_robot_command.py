@@ -12,6 +12,11 @@ from mbrl_ros.commands.robot import add_link, robot_parameters, start_service
 from mbrl_ros.errors import ConfigError
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.robots.findings import FIX, OK, WARN
+from mbrl_ros.safety.arming import Moment
+from mbrl_ros.safety.guard import Guard
+from mbrl_ros.safety.guard_config import GuardConfig
+from mbrl_ros.safety.limits import limits_of
+from mbrl_ros.safety.safe_action import SafeAction
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "config" / "robots" / "examples"
 
@@ -66,7 +71,7 @@ def test_commands_act_at_their_stamps_where_the_delay_is_stated(arm):
     assert parameters["mpc_controller"]["hold_commands"] is True
     assert parameters["command_guard"]["guard.late_tolerance"] == pytest.approx(0.2 - 0.6)
     slow = robot_parameters({}, arm(delay={"actuation_s": 0.2, "sensing_s": 0.0}))["command_guard"]
-    assert slow["guard.late_tolerance"] == -1.0, "the least it can be"
+    assert slow["guard.late_tolerance"] == pytest.approx(0.2 - 4.0), "it is sent 4 periods before"
     unknown = robot_parameters({}, arm(delay=None))
     assert unknown["mpc_controller"]["hold_commands"] is False
     assert unknown["command_guard"]["guard.late_tolerance"] == -0.1
@@ -186,3 +191,21 @@ def test_a_file_that_is_nested_without_end_is_a_mistake_and_no_traceback(tmp_pat
         assert main([*words]) in (1, 2)
         said = capsys.readouterr()
         assert "not YAML" in said.out + said.err
+
+
+def test_a_command_that_was_sent_too_late_to_act_at_its_stamp_is_not_learned_from(arm):
+    """0.2 s of 0.05 s: 2 periods before its stamp a command can only act 2 periods after it."""
+    values = robot_parameters({}, arm(delay={"actuation_s": 0.2, "sensing_s": 0.0}))["command_guard"]
+    settings = GuardConfig(
+        late_tolerance=values["guard.late_tolerance"], stale_after=values["guard.stale_after"], velocity_margin=0.1
+    )
+    period_ns, flags = 50_000_000, []
+    for ahead in (4.04, 3.85, 3.75, 2.0):
+        robot = load_robot(str(arm()))
+        limits = limits_of(robot, settings)
+        guard = Guard(settings, limits, SafeAction(settings, limits, robot.angles), robot.dt)
+        now = Moment(10**12, 10**18)
+        guard.observe(now, now.wall_ns, [0.0, 0.6], [0.0, 0.0])
+        assert guard.arm(now)[0]
+        flags.append(guard.command(now, now.wall_ns + round(ahead * period_ns), [0.0, 0.6]).flag)
+    assert flags == ["ok", "ok", "late", "late"]
