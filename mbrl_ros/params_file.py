@@ -39,6 +39,7 @@ from mbrl_ros.safety.limits import limits_of
 
 EVERY_NODE = "/**"
 RESUME_OFFSET = 1000.0  # s; the lockstep clock of a resumed run starts at a multiple of it
+ANY_RATE = 1e9  # 1/s of the command's unit: no more can be stated, and what is beyond bounds nothing
 WALL_CLOCK = 10**18  # ns; stamps from here on, 2001, are of real time, earlier ones of lockstep
 # Parameters that are options, too.
 OPTIONS = (
@@ -185,7 +186,8 @@ def guarded_rate(guard: Mapping[str, Any]) -> list[float]:
         rate = limits_of(load_robot(guard["robot"]), groups["guard"]).command_rate
     except ConfigError:
         return [0.0]  # the guard itself says what is wrong
-    return np.where(np.isfinite(rate), rate, 0.0).tolist() if np.isfinite(rate).any() else [0.0]
+    bounds = rate < ANY_RATE
+    return np.where(bounds, rate, 0.0).tolist() if bounds.any() else [0.0]
 
 
 def stated_robot(shared: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str | None:

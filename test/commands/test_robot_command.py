@@ -1,5 +1,6 @@
 """Parameters of the graph on a real robot, and what `mbrl_ros check` says of a YAML."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mbrl_ros.cli import main
 from mbrl_ros.commands.check import findings
 from mbrl_ros.commands.robot import add_link, robot_parameters, start_service
 from mbrl_ros.errors import ConfigError
+from mbrl_ros.graph import NODES, ROS_PARAMETERS, configure
 from mbrl_ros.robots.description import load_robot
 from mbrl_ros.robots.findings import FIX, OK, WARN
 from mbrl_ros.safety.arming import Moment
@@ -86,6 +88,16 @@ def test_what_is_planned_is_as_fast_as_the_guard_lets_commands_change(arm, tmp_p
     assert robot_parameters({}, path)["mpc_controller"]["command_rate"] == [0.3], "what is said holds"
     joint = robot_parameters({}, EXAMPLES / "joint.yaml")["mpc_controller"]["command_rate"]
     assert joint == [0.0], "an effort may change at once"
+
+
+def test_a_rate_beyond_all_bounds_is_any_rate(arm):
+    """Exporters of URDFs write velocity="1e10" where they know none; the controller refused it as a command_rate."""
+    path = arm(velocity_limit=None, command_rate=[0.5, 2e9], parameters=None)
+    urdf = path.parent / "arm.urdf"
+    urdf.write_text(re.sub('velocity="[^"]*"', 'velocity="1e10"', urdf.read_text()))
+    parameters = robot_parameters({}, path)["mpc_controller"]
+    assert parameters["command_rate"] == [0.5, 0.0]
+    configure(NODES["mpc_controller"], {k: v for k, v in parameters.items() if k not in ROS_PARAMETERS})
 
 
 def test_options_win_over_the_file_and_the_file_over_the_yaml(arm, tmp_path):
