@@ -255,6 +255,16 @@ def test_each_rung_says_what_is_sent_and_why_at_the_stamp_of_its_control_period(
     assert "the last command is held" in hold.reason and hold.stamp_ns == ns(3 * DT)
 
 
+def test_where_commands_need_periods_to_act_so_do_the_rungs():
+    """A dead time of 4 periods: the next control period that can still have its command is 4 ahead."""
+    guard = armed(timeout=1.0, hold_periods=3, late_tolerance=0.2 - 4.0, stale_after=7.0)
+    assert guard.command(at(0.0), ns(4.04 * DT), UNIT).flag == "ok"
+    hold = guard.tick(at(1.1 * DT))
+    assert (hold.flag, hold.stamp_ns) == ("hold", ns(5.04 * DT))
+    assert guard.tick(at(1.2 * DT)) is None, "that period has its command now"
+    assert guard.tick(at(2.1 * DT)).stamp_ns == ns(6.04 * DT)
+
+
 def test_rungs_are_off_by_default():
     guard = armed()
     guard.plan(at(0.0), ns(0.0), [UNIT] * 9)
