@@ -191,7 +191,7 @@ class PlannerReplay:
         self, recording: Recording, robot: RobotDescription, configured: Callable[[int], Configured], lockstep: bool
     ) -> None:
         self.recording, self.robot, self.configured = recording, robot, configured
-        self.delay_ticks = robot.delay_ticks(lockstep)
+        self.lockstep, self.delay_ticks = lockstep, robot.delay_ticks(lockstep)
         self.dt_ns = round(1e9 * robot.dt)
         self.observed = {o.stamp_ns: o for o in recording.observations}
         self.applied = sorted(recording.applied, key=lambda a: a.stamp_ns)
@@ -224,8 +224,8 @@ class PlannerReplay:
         policy = SmoothRandom(self.groups["policy"], low, high, self.robot.trial_steps, rng)
         before_ns: int | None = None
         for tick, command in enumerate(commands):
-            self.follow_changes(command.time_ns)
             stamp_ns = command.stamp_ns - self.delay_ticks * self.dt_ns
+            self.follow_changes(self.taken_up(command, stamp_ns))
             if stamp_ns > self.end_of(phase):
                 self.ending.add(stamp_ns)
                 continue
@@ -239,6 +239,13 @@ class PlannerReplay:
                 self.controller.note_sent(self.made[stamp_ns])
             else:
                 self.plan(stamp_ns, phase.index, tick)
+
+    def taken_up(self, command: Stamped, stamp_ns: int) -> int:
+        """When the tick `stamp_ns` of a command began, in ns: what was sent when it was due was planned before."""
+        age = self.recording.ticks.get(stamp_ns, {}).get("observation_age")
+        if self.lockstep or age is None:
+            return command.time_ns
+        return min(command.time_ns, stamp_ns + round(1e9 * age))
 
     def end_of(self, phase: Phase) -> int:
         """Stamp of the last tick of which there is all that a replay needs."""

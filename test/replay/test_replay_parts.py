@@ -359,6 +359,19 @@ def test_parameters_that_were_changed_on_the_way_are_followed():
     assert replayed(recording, changing).differences.beyond[0] >= 5 * DT
 
 
+def test_a_change_while_a_command_was_held_came_after_its_plan():
+    """Commands that are sent when they are due were planned before: by the age that their observations had then."""
+    recording = plan_recording(NO_LIMITS, 1)
+    recording.commands = [replace(c, time_ns=c.stamp_ns + round(0.7 * DT)) for c in recording.commands]
+    for figures in recording.ticks.values():
+        figures["observation_age"] = 1e-9 * 0.1 * DT
+
+    def changing(time_ns):
+        return controller_parameters(**({"cem.smoothing": 0.9} if time_ns >= 5.5 * DT else {}))
+
+    assert replayed(recording, changing, lockstep=False).differences.beyond[0] >= 6 * DT
+
+
 def test_a_tick_without_its_observation_or_model_is_lost():
     recording = plan_recording(NO_LIMITS, 0)
     del recording.models[2], recording.observations[1]
