@@ -189,10 +189,7 @@ def test_nothing_is_moved_where_nobody_can_be_asked(robot):
 
 
 def test_a_trial_begins_with_the_operators_word_and_is_learned_from(robot):
-    each_measurement = {"state_estimator": {"filter": {"rate": 0.0}}}  # they come at the control rate
-    robot.write(
-        delay={"actuation_s": ACTUATION, "sensing_s": SENSING}, parameters=QUICK | each_measurement, trial_duration=6.0
-    )
+    robot.write(delay={"actuation_s": ACTUATION, "sensing_s": SENSING}, trial_duration=6.0)
     shift = None
     for k in range(4):  # on a machine that is busy, the simulator's commands act late and tell nothing
         shift = best_shift(rows_of_a_trial(robot, robot.folder / f"run_{k}"))

@@ -70,8 +70,8 @@ class StateEstimator(ManagedNode):
         noted = self.received(self.note_nodes, None, "")  # so that the trial manager's death, too, is told by somebody
         self.create_subscription(DiagnosticArray, "/diagnostics", noted, RELIABLE)
         if cfg.rate > 0:
-            self.output_clock = OutputClock(round(NANOSECONDS / cfg.rate))
-            self.create_wall_timer(1.0 / cfg.rate, self.guarded(self.on_timer))
+            self.output_clock = OutputClock(round(NANOSECONDS / cfg.rate), robot.sensing_ns)
+            self.output_timer = self.create_wall_timer(1.0 / cfg.rate, self.guarded(self.on_timer))
 
     def new_estimator(self) -> Estimator:
         """An estimator that has measured nothing yet."""
@@ -140,17 +140,27 @@ class StateEstimator(ManagedNode):
         """Publish, unless a timer does; a measurement that came late has been worked in and shows in the next."""
         if problem:
             self.withhold(problem)
-        elif self.estimator.config.rate == 0 and 1e-9 * stamp_ns == self.estimator.newest and stamp_ns != self.last_ns:
-            self.publish_observation(stamp_ns)
+        elif 1e-9 * stamp_ns == self.estimator.newest and stamp_ns != self.last_ns:
+            if self.estimator.config.rate == 0:
+                self.publish_observation(stamp_ns)
+            else:
+                self.output_clock.arrived(stamp_ns, self.now_ns())
 
     def on_timer(self) -> None:
         """One observation of a timer, predicted to its stamp; there is none before the first measurement.
 
         Its moment lies back by the sensing delay: what has not arrived yet is for the controller's model to predict.
         """
-        stamp_ns = self.output_clock.stamp(self.get_clock().now().nanoseconds - self.robot.sensing_ns)
+        stamp_ns = self.output_clock.stamp(self.now_ns())
         if stamp_ns is not None and math.isfinite(self.estimator.newest):
             self.publish_observation(stamp_ns)
+            self.output_clock.used(stamp_ns - round(NANOSECONDS * self.estimator.newest))
+        self.output_timer.timer_period_ns = self.output_clock.wait_ns(self.now_ns())
+        self.output_timer.reset()
+
+    def now_ns(self) -> int:
+        """The time on the graph's clock."""
+        return self.get_clock().now().nanoseconds
 
     def publish_observation(self, stamp_ns: int) -> None:
         """Publish the estimate at a stamp, or say why there is none.
@@ -171,7 +181,7 @@ class StateEstimator(ManagedNode):
         remark = observation.reason if observation.bridged else ""
         self.observations.publish(to_joint_state(stamp_ns, self.names, x, remark))
         self.note_sent("observation")
-        self.lags_s.append(1e-9 * self.get_clock().now().nanoseconds - self.estimator.newest)
+        self.lags_s.append(1e-9 * self.now_ns() - self.estimator.newest)
 
     def problem(self, stamp_ns: int, observation: Observation) -> str:
         """Why an observation is not published, or an empty text."""
