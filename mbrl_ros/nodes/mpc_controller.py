@@ -16,7 +16,7 @@ from mbrl_ros.control.adaptation import Adapter
 from mbrl_ros.control.controller import LONGEST_GAP, Controller, Tick, periods_missed
 from mbrl_ros.control.problem import make_problem
 from mbrl_ros.data.pairing import Pair, TransitionPairer
-from mbrl_ros.errors import MessageError, ModelRejectedError
+from mbrl_ros.errors import ConfigError, MessageError, ModelRejectedError
 from mbrl_ros.models import model_class
 from mbrl_ros.models.serialization import ModelHeader, check_size, from_bytes
 from mbrl_ros.nodes.conversions import (
@@ -39,6 +39,7 @@ from mbrl_ros.nodes.trial_phase import WORDS, from_phase
 from mbrl_ros.planners import planner_class
 from mbrl_ros.planners.changing_horizon import ChangingHorizon
 from mbrl_ros.policies.smooth_random import SmoothRandom
+from mbrl_ros.robots.description import RobotDescription
 from mbrl_ros.visualisation.candidates import CandidateLog
 
 LATEST_NS = (2**31 - 1) * NANOSECONDS  # what a ROS time can hold
@@ -63,6 +64,9 @@ class MpcController(ManagedNode):
         if self.robot is not None and "task" in self.groups:
             with problems:
                 make_problem(self.config, self.groups, self.robot)
+        if self.robot is not None and self.config.hold_commands and not self.config.lockstep:
+            with problems:
+                check_delay(self.robot)
 
     def set_up(self) -> None:
         """See ManagedNode."""
@@ -364,6 +368,19 @@ class MpcController(ManagedNode):
 def new_planner(config: Any, groups: dict[str, Any]) -> ChangingHorizon:
     """The planner that the parameters name; what a planner remembers is kept by the controller."""
     return ChangingHorizon(planner_class(config.planner)(groups[config.planner]))
+
+
+def check_delay(robot: RobotDescription) -> None:
+    """Commands can be held only where one knows how long they need to act.
+
+    Raises:
+        ConfigError: the robot's YAML does not say it.
+    """
+    if robot.delay is None:
+        raise ConfigError(
+            f"hold_commands: true is not allowed for {robot.name}, whose delay is not stated; "
+            "expected false, or a delay as `mbrl_ros identify delay` finds it"
+        )
 
 
 def main() -> int:

@@ -15,9 +15,11 @@ from mbrl_ros.errors import MessageError
 from mbrl_ros.models.probabilistic_ensemble import EnsembleConfig, ProbabilisticEnsemble
 from mbrl_ros.models.serialization import to_bytes
 from mbrl_ros.nodes.conversions import to_joint_state
+from mbrl_ros.nodes.managed_parameters import Problems
 from mbrl_ros.nodes.mpc_controller import OVERTIME, WAY, MpcController
 from mbrl_ros.nodes.trial_phase import TrialPhase, to_phase
 from mbrl_ros.robots.description import load_robot
+from mbrl_ros.robots.values import Delay
 
 ROBOT = load_robot("cartpole")
 LAYOUT = ROBOT.layout
@@ -153,6 +155,16 @@ def test_a_clock_that_is_set_while_a_command_is_planned_does_not_change_when_it_
     """Held for 10 s it would have been sent with a stamp that is good again, and all that came after it had waited."""
     observe_at(controller, monkeypatch, 10**15, 10**15, 10**15 + round(1e9 * set_by))
     assert held == [pytest.approx(2 * ROBOT.dt - WAY, abs=0.3 * ROBOT.dt)]
+
+
+@pytest.mark.parametrize("delay, lockstep, problems", [(None, False, 1), (None, True, 0), (Delay(0.01), False, 0)])
+def test_commands_are_held_only_where_the_delay_is_stated(controller, monkeypatch, delay, lockstep, problems):
+    """Without it each one would come 2 ms before its stamp: late for the guard, so that nothing is learned from."""
+    monkeypatch.setattr(controller, "config", replace(controller.config, lockstep=lockstep, hold_commands=True))
+    monkeypatch.setattr(controller, "robot", replace(ROBOT, delay=delay))
+    found = Problems()
+    controller.examine(found)
+    assert len(found) == problems and all("hold_commands: true" in problem for problem in found)
 
 
 def test_what_was_observed_before_a_clock_was_set_back_is_not_answered(controller, held, monkeypatch):
