@@ -24,6 +24,8 @@ from mbrl_ros.safety.guard import GuardConfig
 from mbrl_ros.safety.link_watchdog import LinkConfig
 from mbrl_ros.tasks import TASKS
 
+NO_BOUND = 1e9  # of commands and their rates: no more can be stated, and what is beyond bounds nothing
+
 
 @dataclass(frozen=True)
 class SharedConfig:
@@ -94,7 +96,23 @@ class ControllerConfig(SharedConfig):
         "largest change of the command per second that is planned for; one for all or one an actuator; 0 is any",
         unit="1/s of the command's unit",
         low=0.0,
-        high=1e9,
+        high=NO_BOUND,
+        dynamic=True,
+    )
+    command_low: tuple[float, ...] = option(
+        (-NO_BOUND,),
+        "lowest command that is planned, where the robot's limit is not higher; one for all or one an actuator",
+        unit="the command's unit",
+        low=-NO_BOUND,
+        high=NO_BOUND,
+        dynamic=True,
+    )
+    command_high: tuple[float, ...] = option(
+        (NO_BOUND,),
+        "highest command that is planned, where the robot's limit is not lower; one for all or one an actuator",
+        unit="the command's unit",
+        low=-NO_BOUND,
+        high=NO_BOUND,
         dynamic=True,
     )
     hold_commands: bool = option(

@@ -21,6 +21,7 @@ from mbrl_ros.graph import (
     LEARNER,
     MANAGED,
     MANAGER,
+    NO_BOUND,
     NODES,
     ROBOT_GRAPH,
     ROS_PARAMETERS,
@@ -39,7 +40,6 @@ from mbrl_ros.safety.limits import limits_of
 
 EVERY_NODE = "/**"
 RESUME_OFFSET = 1000.0  # s; the lockstep clock of a resumed run starts at a multiple of it
-ANY_RATE = 1e9  # 1/s of the command's unit: no more can be stated, and what is beyond bounds nothing
 WALL_CLOCK = 10**18  # ns; stamps from here on, 2001, are of real time, earlier ones of lockstep
 # Parameters that are options, too.
 OPTIONS = (
@@ -174,20 +174,26 @@ def resolve(
     parameters = node_parameters(shared | options, nodes)
     check_parameters(parameters, "command line")
     used = {spec.name: as_used(spec, parameters[spec.name]) for spec in GRAPH}
-    if "command_rate" not in parameters["mpc_controller"]:
-        used["mpc_controller"]["command_rate"] = guarded_rate(used["command_guard"])
+    stated = parameters["mpc_controller"]
+    limits = guarded_commands(used["command_guard"])
+    used["mpc_controller"] |= {name: values for name, values in limits.items() if name not in stated}
     return used
 
 
-def guarded_rate(guard: Mapping[str, Any]) -> list[float]:
-    """How fast the guard lets commands change, per second, so that the controller plans for it; 0 is any."""
+def guarded_commands(guard: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Which commands the guard lets pass, and how fast they may change: the controller plans for it.
+
+    They are the controller's `command_low`, `command_high` and `command_rate`; what bounds nothing is left out.
+    """
     groups = configure(NODES["command_guard"], {k: v for k, v in guard.items() if k not in ROS_PARAMETERS})[1]
     try:
-        rate = limits_of(load_robot(guard["robot"]), groups["guard"]).command_rate
+        limits = limits_of(load_robot(guard["robot"]), groups["guard"])
     except ConfigError:
-        return [0.0]  # the guard itself says what is wrong
-    bounds = rate < ANY_RATE
-    return np.where(bounds, rate, 0.0).tolist() if bounds.any() else [0.0]
+        return {}  # the guard itself says what is wrong
+    low, high = (np.clip(end, -NO_BOUND, NO_BOUND) for end in (limits.command_low, limits.command_high))
+    rate = np.where(limits.command_rate < NO_BOUND, limits.command_rate, 0.0)
+    found = {"command_low": low, "command_high": high, "command_rate": rate}
+    return {name: values.tolist() for name, values in found.items() if name != "command_rate" or values.any()}
 
 
 def stated_robot(shared: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -13,7 +13,7 @@ from mbrl_ros.planners.base import Problem
 from mbrl_ros.planners.constraints import ConstrainedTask
 from mbrl_ros.planners.risk import make_risk
 from mbrl_ros.robots.description import RobotDescription
-from mbrl_ros.safety.limits import per_actuator
+from mbrl_ros.safety.limits import one_each, per_actuator
 from mbrl_ros.tasks import TASKS
 from mbrl_ros.tasks.goals import check_task
 
@@ -33,11 +33,12 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
     check_adaptation(config.model, groups["adaptation"].memory)
     task = TASKS[robot.task](groups["task"])
     check_task(task, robot)
+    u_min, u_max = command_range(config.command_low, config.command_high, robot)
     problem = Problem(
         dynamics=None,  # type: ignore[arg-type]
         task=task,
-        u_min=robot.u_min,
-        u_max=robot.u_max,
+        u_min=u_min,
+        u_max=u_max,
         horizon=config.horizon,
         particles=1 if config.propagation == "mean" else config.particles,  # all would be alike
         sample_noise=config.sample_noise,
@@ -51,6 +52,24 @@ def make_problem(config: Any, groups: dict[str, Any], robot: RobotDescription) -
     x_min, x_max = state_range(robot, config.limit_share)
     constrained = ConstrainedTask(task, x_min, x_max, config.state_limits)
     return replace(problem, task=constrained, x_min=x_min, x_max=x_max)
+
+
+def command_range(
+    low: Sequence[float], high: Sequence[float], robot: RobotDescription
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest command (nu,): the narrower of the robot's range and what is stated.
+
+    Raises:
+        ConfigError: neither one number nor one an actuator, or nothing is left between them.
+    """
+    u_min = np.maximum(robot.u_min, one_each("command_low", low, robot.actuators))
+    u_max = np.minimum(robot.u_max, one_each("command_high", high, robot.actuators))
+    for name, least, most in zip(robot.actuators, u_min, u_max, strict=True):
+        if not least < most:
+            raise ConfigError(
+                f"command_low, command_high: they leave {least:g} to {most:g} for {name}; expected low < high"
+            )
+    return u_min, u_max
 
 
 def largest_step(command_rate: Sequence[float], robot: RobotDescription) -> np.ndarray | None:

@@ -181,12 +181,21 @@ def number(limit: ET.Element, joint: str, key: str, missing: float) -> float:
 
 def per_actuator(field: str, values: Sequence[float], actuators: Sequence[str]) -> np.ndarray:
     """One number for all or one for each, 0 as none, as (nu,) with inf for none."""
+    given = one_each(field, values, actuators)
+    return np.where(given == 0, np.inf, given)
+
+
+def one_each(field: str, values: Sequence[float], actuators: Sequence[str]) -> np.ndarray:
+    """One number for all or one for each as (nu,).
+
+    Raises:
+        ConfigError: there are more or fewer.
+    """
     if len(values) not in (1, len(actuators)):
         raise ConfigError(
             f"{field}: {[*values]} is not allowed; expected one number, or one for each of {[*actuators]}"
         )
-    given = np.broadcast_to(np.array(values, dtype=float), len(actuators))
-    return np.where(given == 0, np.inf, given)
+    return np.broadcast_to(np.array(values, dtype=float), len(actuators))
 
 
 def relative_rate(rate_limit: float, low: np.ndarray, high: np.ndarray, dt: float) -> np.ndarray:

@@ -90,6 +90,19 @@ def test_what_is_planned_is_as_fast_as_the_guard_lets_commands_change(arm, tmp_p
     assert joint == [0.0], "an effort may change at once"
 
 
+def test_what_is_planned_is_what_the_guard_lets_pass(arm):
+    """A velocity of 1 is 0.4 with a margin of 0.6: what lies beyond would be planned and never done."""
+    planned = robot_parameters({}, arm())["mpc_controller"]
+    margin = 0.02 * 2.2
+    assert planned["command_low"] == pytest.approx([-1.5 + margin, 0.2 + margin])
+    assert planned["command_high"] == pytest.approx([1.5 - margin, 2.4 - margin])
+    driven = robot_parameters({}, arm(command_interface="velocity", command_topic="c"))["mpc_controller"]
+    assert driven["command_low"] == [-0.4, -0.4] and driven["command_high"] == [0.4, 0.4]
+    for at, told in (({"command_high": [0.3]}, [0.3]), ({"command_high": [0.3, 9.0]}, [0.3, 9.0])):
+        path = arm(command_interface="velocity", command_topic="c", parameters={"mpc_controller": at})
+        assert robot_parameters({}, path)["mpc_controller"]["command_high"] == told, "what is said holds"
+
+
 def test_a_rate_beyond_all_bounds_is_any_rate(arm):
     """Exporters of URDFs write velocity="1e10" where they know none; the controller refused it as a command_rate."""
     path = arm(velocity_limit=None, command_rate=[0.5, 2e9], parameters=None)

@@ -72,3 +72,15 @@ def test_state_limits_are_a_share_of_the_robots_and_cost_beyond_it(kind):
     assert cost(on, 1.2) > cost(off, 1.2) + 1.0
     assert cost(on, -1.2) > cost(off, -1.2) + 1.0
     assert cost(problem(state_limits=kind, limit_share=0.9), 1.2) == pytest.approx(cost(off, 1.2))
+
+
+def test_what_is_planned_is_within_the_robots_range_and_what_is_stated():
+    robot = load_robot("cartpole")
+    assert (problem().u_min, problem().u_max) == (robot.u_min, robot.u_max)
+    narrower = problem(command_low=[-3.0], command_high=[4.0])
+    assert (narrower.u_min, narrower.u_max) == (-3.0, 4.0)
+    assert problem(command_low=[-99.0], command_high=[99.0]).u_max == robot.u_max, "never beyond the robot's own"
+    with pytest.raises(ConfigError, match=r"command_low, command_high: they leave 3 to 2 for cart_slider"):
+        problem(command_low=[3.0], command_high=[2.0])
+    with pytest.raises(ConfigError, match=r"command_high: \[1.0, 2.0\] .* one for each of \['cart_slider'\]"):
+        problem(command_high=[1.0, 2.0])
